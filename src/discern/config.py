@@ -1,0 +1,180 @@
+"""The study: which models and data sets, by which protocol. Defaults are the paper's.
+
+Takeda & Sakai (2026), section 'Experimental setup'; where the paper is silent the field says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from discern.errors import DiscernError, did_you_mean
+from discern.registry import Name, Registry
+from discern.validation import Strict, load_yaml, parse
+
+Positive = Annotated[float, Field(gt=0)]
+Protocol = Literal["image", "group"]
+Selection = Literal["all"] | list[Name]
+
+
+class SplitSettings(Strict):
+    """Hold-out and cross-validation, made once per data set and shared by all models."""
+
+    protocols: list[Protocol] = Field(default=["image"], min_length=1)
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+    folds: int = Field(default=5, ge=2)
+    seed: int = 0  # the paper states none
+
+
+class SvmSettings(Strict):
+    """Linear SVM on standardised features, C = t * d / N."""
+
+    estimator: Literal["squared_hinge_ovr", "hinge_ovo"] = "squared_hinge_ovr"
+    t: list[Positive] = Field(default=[1, 10, 100, 1000, 10000], min_length=1)
+    selection: Literal["macro_f1", "accuracy"] = "macro_f1"
+    tolerance: Positive = 1e-6
+    max_iter: int = Field(default=100_000, gt=0)
+    seed: int = 0
+
+    @field_validator("t")
+    @classmethod
+    def _ascending(cls, t: list[float]) -> list[float]:
+        if sorted(set(t)) != t:
+            raise ValueError("must ascend without repetition, the smallest wins ties")
+        return t
+
+
+class UmapSettings(Strict):
+    """Grid of feature maps. The paper varies n_neighbors and min_dist without printing the grid."""
+
+    datasets: Selection = "all"
+    n_neighbors: list[Annotated[int, Field(ge=2)]] = Field(default=[5, 15, 30, 50, 100], min_length=1)
+    min_dist: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=[0.0, 0.1, 0.25, 0.5, 0.8], min_length=1
+    )
+    metric: Literal["cosine"] = "cosine"
+    seed: int = 0
+    quality_neighbors: int = Field(default=15, ge=1)
+
+
+class RiseSettings(Strict):
+    """Petsiuk et al. 2018: N random masks on a grid x grid lattice, each cell kept with probability p."""
+
+    datasets: Selection = "all"
+    n_masks: int = Field(default=4096, gt=0)
+    grid: int = Field(default=8, gt=0)
+    p: float = Field(default=0.5, gt=0, lt=1)
+    correct_per_class: int = Field(default=1, ge=0)
+    wrong_per_class: int = Field(default=1, ge=0)
+    max_images: int = Field(default=40, gt=0)  # per cell, over all classes
+    protocol: Protocol = "image"
+    fold: int = Field(default=0, ge=0)  # which fold's classifier is explained
+    saliency_size: int = Field(default=56, gt=0)
+    batch_size: int = Field(default=16, gt=0)
+    seed: int = 0
+
+
+class CompareSettings(Strict):
+    """Paired bootstrap over the hold-out images."""
+
+    n_bootstrap: int = Field(default=2000, gt=0)
+    seed: int = 0
+
+
+class Study(Strict):
+    """Everything that a user chooses."""
+
+    study: Name
+    models: list[Name] = Field(min_length=1)
+    datasets: list[Name] = Field(min_length=1)
+    registry: list[str] = ["registry"]
+    data_root: str = "resources/datasets"
+    reference: str | None = None  # published tables to compare with: registry/reference/<name>.csv
+    note: str = ""  # printed on top of the report
+    split: SplitSettings = SplitSettings()
+    svm: SvmSettings = SvmSettings()
+    umap: UmapSettings = UmapSettings()
+    rise: RiseSettings = RiseSettings()
+    compare: CompareSettings = CompareSettings()
+
+    @field_validator("study")
+    @classmethod
+    def _not_shared(cls, study: str) -> str:
+        if study == "shared":
+            raise ValueError("'shared' is the folder that all studies use; choose another name")
+        return study
+
+    @field_validator("models", "datasets")
+    @classmethod
+    def _no_duplicates(cls, names: list[str]) -> list[str]:
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return names
+
+    def selected(self, selection: Selection) -> list[str]:
+        """Data sets of this study that a stage runs on."""
+        return self.datasets if selection == "all" else [d for d in self.datasets if d in selection]
+
+
+def load_study(content: dict[str, Any], files: Iterable[Path | str] = ("config.yaml",)) -> Study:
+    """Check a merged configuration; ``files`` (later ones win) serve to name the file in messages."""
+    sources = [(str(f), load_yaml(f) if Path(f).is_file() else {}) for f in files]
+
+    def where(field: str) -> str:
+        top = field.split(".")[0].split("[")[0]
+        return next((name for name, body in reversed(sources) if top in body), sources[-1][0])
+
+    study = parse(Study, content, where)
+    registry = Registry(study.registry)
+    _check_names(study, registry, where)
+    return study
+
+
+def _check_names(study: Study, registry: Registry, where: Any) -> None:
+    mistakes = []
+    for field, kind, shelf in (
+        ("models", "model", registry.models),
+        ("datasets", "data set", registry.datasets),
+    ):
+        for index, name in enumerate(getattr(study, field)):
+            if name not in shelf:
+                hint = did_you_mean(name, shelf.names())
+                mistakes.append(f"unknown {kind} '{name}' in {where(field)}: {field}[{index}]{hint}")
+    for stage, settings in (("umap", study.umap), ("rise", study.rise)):
+        for index, name in enumerate(settings.datasets if settings.datasets != "all" else []):
+            if name not in study.datasets:
+                hint = did_you_mean(name, study.datasets)
+                mistakes.append(
+                    f"{where(stage)}: {stage}.datasets[{index}]: '{name}' is not among the study's "
+                    f"data sets{hint}\n  allowed: {', '.join(study.datasets)}"
+                )
+    if study.rise.protocol not in study.split.protocols:
+        mistakes.append(
+            f"{where('rise')}: rise.protocol: '{study.rise.protocol}' is not among split.protocols"
+            f"\n  allowed: {', '.join(study.split.protocols)}"
+        )
+    if study.rise.fold >= study.split.folds:
+        mistakes.append(f"{where('rise')}: rise.fold: {study.rise.fold} must be below split.folds")
+    if mistakes:
+        raise DiscernError("\n".join(mistakes))
+    if study.reference is not None:
+        registry.reference_file(study.reference)
+
+
+def read_study(*files: Path | str) -> Study:
+    """Load a study from files as Snakemake merges them: mappings gain keys, lists are replaced."""
+    merged: dict[str, Any] = {}
+    for file in files:
+        _merge(merged, load_yaml(file))
+    return load_study(merged, files)
+
+
+def _merge(base: dict[str, Any], update: dict[str, Any]) -> None:
+    for key, value in update.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value

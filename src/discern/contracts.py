@@ -1,0 +1,280 @@
+"""File contracts: the columns, types and metadata of every table that one stage hands to the next.
+
+A table is written under a temporary name and renamed, so a reader never meets half a file, and is
+checked on both sides. Metadata is one JSON object under the Parquet key ``discern``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from discern.errors import DiscernError, problem
+
+#: Raise when the meaning of a file or of a card field changes: everything is then made again.
+CONTRACT_VERSION = 1
+
+METADATA_KEY = b"discern"
+BOX = pa.list_(pa.int32(), 4)
+
+
+class ContractError(DiscernError):
+    """A file that does not keep its contract: damaged, truncated, or of another shape."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Name, columns and key of one kind of table. ``nullable`` columns may hold nulls."""
+
+    name: str
+    columns: dict[str, pa.DataType | Callable[[pa.DataType], bool]]
+    key: tuple[str, ...]
+    nullable: frozenset[str] = frozenset()
+
+    def schema(self) -> pa.Schema:
+        """Arrow schema; only for contracts whose every column has a fixed type."""
+        return pa.schema(
+            [pa.field(c, t, nullable=c in self.nullable) for c, t in self.columns.items()]
+        )
+
+    def check(self, table: pa.Table, path: Path | str) -> pa.Table:
+        """Return ``table`` in column order or raise ContractError naming file and column."""
+        for column, wanted in self.columns.items():
+            if column not in table.column_names:
+                raise ContractError(f"{path}: not a {self.name} table: column '{column}' is missing")
+            seen = table.schema.field(column).type
+            if not (wanted(seen) if callable(wanted) else wanted.equals(seen)):
+                raise ContractError(f"{path}: column '{column}' has type {seen}, not that of {self.name}")
+            if column not in self.nullable and table[column].null_count:
+                raise ContractError(f"{path}: column '{column}' has {table[column].null_count} nulls")
+        if table.group_by(list(self.key)).aggregate([]).num_rows != table.num_rows:
+            raise ContractError(f"{path}: {' + '.join(self.key)} is not unique")
+        return table.select(list(self.columns))
+
+
+MANIFEST = Contract(
+    "manifest",
+    {
+        "image_id": pa.string(),  # stable, unique, readable
+        "path": pa.string(),  # relative to metadata["root"]
+        "sha256": pa.string(),  # of the image file
+        "label": pa.int32(),  # index into the card's classes
+        "label_name": pa.string(),
+        "group": pa.string(),  # patient, lesion, slide or slab; null if unknown
+        "volume": pa.string(),  # the scan or slide an image was cut from; null if none
+        "official_split": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "mode": pa.string(),  # Pillow mode of the file
+        "mask_path": pa.string(),  # relative to metadata["root"]; white is inside
+        "boxes": pa.list_(BOX),  # x0, y0, x1, y1 in pixels, half open; printed words
+    },
+    key=("image_id",),
+    nullable=frozenset({"group", "volume", "official_split", "mask_path", "boxes"}),
+)
+
+SPLITS = Contract(
+    "splits",
+    {"image_id": pa.string(), "role": pa.string(), "fold": pa.int8()},  # fold null when role is test
+    key=("image_id",),
+    nullable=frozenset({"fold"}),
+)
+
+FEATURES = Contract(
+    "features",
+    {
+        "image_id": pa.string(),
+        "feature": lambda t: pa.types.is_fixed_size_list(t) and t.value_type == pa.float32(),
+    },
+    key=("image_id",),
+)
+
+VALIDATION = pa.struct(
+    {
+        "t": pa.float64(),
+        "C": pa.float64(),
+        "macro_f1": pa.float64(),
+        "accuracy": pa.float64(),
+        "relative_gap": pa.float64(),
+        "n_iter": pa.int32(),
+        "converged": pa.bool_(),
+        "seconds": pa.float64(),
+    }
+)
+
+SCORES = Contract(
+    "scores",
+    {
+        "fold": pa.int8(),
+        "estimator": pa.string(),
+        "t": pa.float64(),  # chosen on the validation part
+        "C": pa.float64(),
+        "n_train": pa.int32(),
+        "n_validation": pa.int32(),
+        "n_test": pa.int32(),
+        "d": pa.int32(),
+        "accuracy": pa.float64(),  # this and the following: on the hold-out, in 0..1
+        "macro_f1": pa.float64(),
+        "balanced_accuracy": pa.float64(),
+        "auroc": pa.float64(),  # one against rest, macro mean; null if a class is missing
+        "positive_f1": pa.float64(),  # binary sets only
+        "class_f1": pa.list_(pa.float64()),
+        "relative_gap": pa.float64(),  # duality gap / objective of the chosen fit
+        "converged": pa.bool_(),
+        "validation": pa.list_(VALIDATION),  # every t
+    },
+    key=("fold",),
+    nullable=frozenset({"auroc", "positive_f1", "relative_gap"}),
+)
+
+PREDICTIONS = Contract(
+    "predictions",
+    {
+        "image_id": pa.string(),
+        "fold": pa.int8(),
+        "true": pa.int32(),
+        "predicted": pa.int32(),
+        "decision": pa.list_(pa.float64()),
+    },
+    key=("image_id", "fold"),
+)
+
+UMAP = Contract(
+    "umap",
+    {
+        "image_id": pa.string(),
+        "n_neighbors": pa.int32(),
+        "min_dist": pa.float64(),
+        "x": pa.float32(),
+        "y": pa.float32(),
+    },
+    key=("image_id", "n_neighbors", "min_dist"),
+)
+
+RISE = Contract(
+    "rise",
+    {
+        "image_id": pa.string(),
+        "true": pa.int32(),
+        "predicted": pa.int32(),
+        "correct": pa.bool_(),
+        "decision": pa.float64(),  # decision value of the predicted class, unmasked image
+        "saliency": pa.list_(pa.float16()),  # row-major, metadata["saliency_size"] = [h, w]
+        "hottest_in_target": pa.bool_(),  # is the hottest pixel inside mask or box
+        "target_share": pa.float64(),  # share of the hottest 5 % of pixels inside mask or box
+        "target_area": pa.float64(),  # share of the picture that mask or box covers
+    },
+    key=("image_id",),
+    nullable=frozenset({"hottest_in_target", "target_share", "target_area"}),
+)
+
+COMPARISONS = Contract(
+    "comparisons",
+    {
+        "dataset": pa.string(),
+        "protocol": pa.string(),
+        "metric": pa.string(),
+        "model_a": pa.string(),
+        "model_b": pa.string(),
+        "difference": pa.float64(),  # a - b, mean over the fold models, in 0..1
+        "low": pa.float64(),  # 95 % percentile interval, paired bootstrap over hold-out images
+        "high": pa.float64(),
+        "n_test": pa.int32(),
+    },
+    key=("dataset", "protocol", "metric", "model_a", "model_b"),
+)
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary name beside ``path``; rename on success, remove on any failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: image libraries choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write sorted, indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON or raise ContractError naming the file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ContractError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def write_table(
+    contract: Contract, path: Path | str, columns: dict[str, Any] | pa.Table, metadata: dict[str, Any]
+) -> None:
+    """Check and write a table atomically. ``columns`` maps names to sequences or arrays."""
+    if not isinstance(columns, pa.Table):
+        columns = pa.table(columns, schema=contract.schema())
+    table = contract.check(columns, path)
+    text = json.dumps({"contract": contract.name, "contract_version": CONTRACT_VERSION} | metadata)
+    table = table.replace_schema_metadata({METADATA_KEY: text.encode()})
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(contract: Contract, path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
+    """Read and check a table; returns it with its metadata. Raises ContractError."""
+    if not Path(path).is_file():
+        raise ContractError(f"{path}: no such {contract.name} file")
+    try:
+        table = pq.read_table(path)
+        metadata = json.loads(table.schema.metadata[METADATA_KEY])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ContractError(
+            str(
+                problem(
+                    str(path),
+                    f"damaged or truncated {contract.name} file ({str(error).splitlines()[0]})",
+                    repair=f"delete it and run again, only what is missing is made: rm {path}",
+                )
+            )
+        ) from error
+    return contract.check(table, path), metadata
+
+
+def feature_matrix(table: pa.Table) -> np.ndarray:
+    """Features table -> float32 array (N, d), in row order."""
+    column = table["feature"].combine_chunks()
+    return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), -1)
+
+
+def feature_table(image_ids: list[str], features: np.ndarray) -> pa.Table:
+    """Image ids and float32 array (N, d) -> features table."""
+    flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).ravel())
+    column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+    return pa.table({"image_id": pa.array(image_ids, pa.string()), "feature": column})
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file as lower-case hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
