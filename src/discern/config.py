@@ -5,7 +5,7 @@ Takeda & Sakai (2026), section 'Experimental setup'; where the paper is silent t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,8 +35,8 @@ class SvmSettings(Strict):
     estimator: Literal["squared_hinge_ovr", "hinge_ovo"] = "squared_hinge_ovr"
     t: list[Positive] = Field(default=[1, 10, 100, 1000, 10000], min_length=1)
     selection: Literal["macro_f1", "accuracy"] = "macro_f1"
-    tolerance: Positive = 1e-6
-    max_iter: int = Field(default=100_000, gt=0)
+    tolerance: Positive = 1e-6  # relative duality gap at which a fit ends
+    max_iter: int = Field(default=200, gt=0)  # Newton steps; real features need some 10 to 30
     seed: int = 0
 
     @field_validator("t")
@@ -67,6 +67,7 @@ class RiseSettings(Strict):
     n_masks: int = Field(default=4096, gt=0)
     grid: int = Field(default=8, gt=0)
     p: float = Field(default=0.5, gt=0, lt=1)
+    estimator: Literal["published", "centred"] = "published"
     correct_per_class: int = Field(default=1, ge=0)
     wrong_per_class: int = Field(default=1, ge=0)
     max_images: int = Field(default=40, gt=0)  # per cell, over all classes
@@ -133,35 +134,38 @@ def load_study(content: dict[str, Any], files: Iterable[Path | str] = ("config.y
     return study
 
 
-def _check_names(study: Study, registry: Registry, where: Any) -> None:
-    mistakes = []
-    for field, kind, shelf in (
-        ("models", "model", registry.models),
-        ("datasets", "data set", registry.datasets),
-    ):
-        for index, name in enumerate(getattr(study, field)):
-            if name not in shelf:
-                hint = did_you_mean(name, shelf.names())
-                mistakes.append(f"unknown {kind} '{name}' in {where(field)}: {field}[{index}]{hint}")
-    for stage, settings in (("umap", study.umap), ("rise", study.rise)):
-        for index, name in enumerate(settings.datasets if settings.datasets != "all" else []):
-            if name not in study.datasets:
-                hint = did_you_mean(name, study.datasets)
-                mistakes.append(
-                    f"{where(stage)}: {stage}.datasets[{index}]: '{name}' is not among the study's "
-                    f"data sets{hint}\n  allowed: {', '.join(study.datasets)}"
-                )
+def _check_names(study: Study, registry: Registry, where: Callable[[str], str]) -> None:
+    """Everything that needs more than one field: names in the registry, selections, protocols."""
+    mistakes = [
+        *_unknown(study.models, registry.models.names(), "model", "models", where),
+        *_unknown(study.datasets, registry.datasets.names(), "data set", "datasets", where),
+    ]
+    for stage, selection in (("umap", study.umap.datasets), ("rise", study.rise.datasets)):
+        chosen = [] if selection == "all" else selection
+        mistakes += _unknown(chosen, study.datasets, "data set of this study", f"{stage}.datasets", where)
     if study.rise.protocol not in study.split.protocols:
         mistakes.append(
             f"{where('rise')}: rise.protocol: '{study.rise.protocol}' is not among split.protocols"
             f"\n  allowed: {', '.join(study.split.protocols)}"
         )
     if study.rise.fold >= study.split.folds:
-        mistakes.append(f"{where('rise')}: rise.fold: {study.rise.fold} must be below split.folds")
+        mistakes.append(
+            f"{where('rise')}: rise.fold: found {study.rise.fold}, allowed 0 to {study.split.folds - 1}"
+        )
     if mistakes:
         raise DiscernError("\n".join(mistakes))
     if study.reference is not None:
         registry.reference_file(study.reference)
+
+
+def _unknown(
+    names: list[str], known: list[str], kind: str, field: str, where: Callable[[str], str]
+) -> list[str]:
+    return [
+        f"unknown {kind} '{name}' in {where(field)}: {field}[{index}]{did_you_mean(name, known)}"
+        for index, name in enumerate(names)
+        if name not in known
+    ]
 
 
 def read_study(*files: Path | str) -> Study:

@@ -6,11 +6,8 @@ checked on both sides. Metadata is one JSON object under the Parquet key ``disce
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from discern.errors import DiscernError, problem
-
-#: Raise when the meaning of a file or of a card field changes: everything is then made again.
-CONTRACT_VERSION = 1
+from discern.errors import problem
+from discern.files import ContractError as ContractError
+from discern.files import atomic as atomic
+from discern.files import read_json as read_json
+from discern.files import sha256_file as sha256_file
+from discern.files import write_json as write_json
+from discern.files import write_text as write_text
+from discern.fingerprint import CONTRACT_VERSION
 
 METADATA_KEY = b"discern"
 BOX = pa.list_(pa.int32(), 4)
-
-
-class ContractError(DiscernError):
-    """A file that does not keep its contract: damaged, truncated, or of another shape."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,7 @@ class Contract:
 
     def schema(self) -> pa.Schema:
         """Arrow schema; only for contracts whose every column has a fixed type."""
-        return pa.schema(
-            [pa.field(c, t, nullable=c in self.nullable) for c, t in self.columns.items()]
-        )
+        return pa.schema([pa.field(c, t, nullable=c in self.nullable) for c, t in self.columns.items()])
 
     def check(self, table: pa.Table, path: Path | str) -> pa.Table:
         """Return ``table`` in column order or raise ContractError naming file and column."""
@@ -195,39 +190,6 @@ COMPARISONS = Contract(
 )
 
 
-@contextlib.contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename on success, remove on any failure."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: image libraries choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path | str, value: Any) -> None:
-    """Write sorted, indented JSON atomically."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def read_json(path: Path | str) -> Any:
-    """Read JSON or raise ContractError naming the file."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ContractError(f"{path}: cannot be read as JSON ({error})") from error
-
-
 def write_table(
     contract: Contract, path: Path | str, columns: dict[str, Any] | pa.Table, metadata: dict[str, Any]
 ) -> None:
@@ -272,9 +234,3 @@ def feature_table(image_ids: list[str], features: np.ndarray) -> pa.Table:
     flat = pa.array(np.ascontiguousarray(features, dtype=np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
     return pa.table({"image_id": pa.array(image_ids, pa.string()), "feature": column})
-
-
-def sha256_file(path: Path | str) -> str:
-    """SHA-256 of a file as lower-case hex."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

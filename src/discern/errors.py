@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 20  # names printed before the rest is only counted
+
 
 class DiscernError(Exception):
     """A mistake in the input that a person can repair; shown without a traceback."""
@@ -19,6 +21,14 @@ def problem(where: str, what: str, *, allowed: Iterable[object] = (), repair: st
     if repair:
         parts.append(f"repair: {repair}")
     return DiscernError("\n  ".join(parts))
+
+
+def listed(where: str, what: str, names: list[str], repair: str = "") -> DiscernError:
+    """A problem with a list of names: twenty are shown, the rest is counted."""
+    lines = [f"{what}:", *(f"  {name}" for name in names[:SHOWN])]
+    if len(names) > SHOWN:
+        lines.append(f"  and {len(names) - SHOWN} more")
+    return problem(where, "\n".join(lines), repair=repair)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,13 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from discern.contracts import CONTRACT_VERSION
+#: Raise when the meaning of a file or of a card field changes: everything is then made again.
+CONTRACT_VERSION = 1
 
 SOURCE = Path(__file__).resolve().parent
 
 #: Modules that only carry values from files to functions. They are left out of code digests, so that
 #: a new card field does not re-extract everything; a change of meaning raises CONTRACT_VERSION.
-PLUMBING = frozenset({"config", "contracts", "errors", "paths", "registry", "scripting", "validation"})
+PLUMBING = frozenset(
+    {"config", "contracts", "errors", "files", "fingerprint", "paths", "registry", "scripting", "validation"}
+)
 
 
 def digest(value: Any) -> str:

@@ -18,6 +18,7 @@ class Cell:
 
     @property
     def runs(self) -> bool:
+        """True when the cell is to be made."""
         return not self.reason
 
 

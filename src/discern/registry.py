@@ -6,6 +6,7 @@ Sources of every field: the fact sheets cited in the cards themselves.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -101,9 +102,7 @@ class RecipeSource(Strict):
 WeightsSource = Annotated[
     PackageFile | HubFile | UrlFile | ManualFile | Library | Nothing, Field(discriminator="kind")
 ]
-DatasetSource = Annotated[
-    RecipeSource | HubFile | UrlFile | ManualFile, Field(discriminator="kind")
-]
+DatasetSource = Annotated[RecipeSource | HubFile | UrlFile | ManualFile, Field(discriminator="kind")]
 
 
 # --------------------------------------------------------------------------- model cards
@@ -113,11 +112,11 @@ class Loader(Strict):
     """How the image encoder is built and how the published keys become its state dict."""
 
     route: Literal["torchvision", "timm", "open_clip", "transformers", "onnx", "pixels"]
-    arch: str = ""
+    arch: str = ""  # name of the architecture in its library
     options: dict[str, Any] = {}  # keyword arguments of the architecture
-    keys: Literal["named", "by_order", "random"] = "named"
-    prefix: str = ""  # taken off the published keys; others are left out
-    output: str = ""  # name of a graph node (onnx) or module; empty: the encoder's own output
+    keys: Literal["named", "by_order", "random"] = "named"  # how published tensors find their place
+    prefix: str | list[str] = ""  # taken off the published keys; others are left out
+    output: str = ""  # one of the route's outputs or a graph's tensor; empty: the encoder's own
     seed: int | None = None  # of random weights
 
 
@@ -160,7 +159,7 @@ class ModelCard(Strict):
     """One image encoder."""
 
     name: Name
-    title: str
+    title: str  # as tables print it
     group: Literal["medical_vlm", "modality_specific", "non_medical_vlm", "non_vlm", "control"]
     summary: str = ""
     paper_row: str | None = None  # the model's name in the published tables
@@ -168,10 +167,10 @@ class ModelCard(Strict):
     loader: Loader
     preprocess: Preprocess
     features: list[Feature] = Field(min_length=1)  # the first is the default
-    environment: Name
-    batch_size: int = Field(default=32, gt=0)
+    environment: Name  # envs/<name>.yaml
+    batch_size: int = Field(default=32, gt=0)  # images at once; fewer need less memory
     gpu: bool = True  # asks for a GPU where the cluster has one
-    volumetric: bool = False
+    volumetric: bool = False  # takes volumes; not run on 2D data sets
     training: Training = Training()
     licence: str
     citation: str = ""
@@ -193,6 +192,8 @@ class ModelCard(Strict):
 
 # --------------------------------------------------------------------------- data-set cards
 
+ManifestColumn = Literal["path", "label", "group", "volume", "official_split", "mask_path", "boxes"]
+
 
 class ClassEntry(Strict):
     """One class in canonical order; ``count`` is the number of images in the pool."""
@@ -202,16 +203,43 @@ class ClassEntry(Strict):
     count: int | None = Field(default=None, ge=0)
 
 
+class Join(Strict):
+    """A second CSV whose rows are added to those of the first by an equal column."""
+
+    table: str
+    on: str
+
+
 class Adapter(Strict):
-    """How the files of a data set become manifest rows; ``discern.data.adapters`` has one function each."""
+    """How the files of a data set become manifest rows; ``discern.data.adapters`` has one function each.
+
+    ``pattern`` is a regular expression on the file name; files that do not match are left out and
+    counted, and its named groups ``label``, ``group`` and ``volume`` fill those columns.
+    ``columns`` maps a manifest column to a CSV column, to a text with ``{CSV columns}`` in it, or to a
+    list of them of which exactly one is filled in every row.
+    """
 
     kind: Literal["table", "image_folder", "npz"]
     table: str = "labels.csv"  # table: CSV with path, label and optional manifest columns
+    columns: dict[ManifestColumn, str | list[str]] = {}  # table: where the names differ
+    one_hot: bool = False  # table: one column per class, 1 in that of the row's class
+    join: Join | None = None  # table: a second CSV
     folder: str = ""  # image_folder: sub-folder whose children are the classes
-    labels: dict[str, str] = {}  # image_folder: folder name -> class name, where they differ
-    pattern: str = ""  # regular expression on the file name; others are left out and counted
+    labels: dict[str, str] = {}  # folder name or label value -> class name, where they differ
+    pattern: str = ""  # image_folder: see above
     file: str = ""  # npz: the file name
     options: dict[str, Any] = {}
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            named = set(re.compile(pattern).groupindex)
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from error
+        if unknown := sorted(named - {"label", "group", "volume"}):
+            raise ValueError(f"unknown named group {', '.join(unknown)}; allowed: label, group, volume")
+        return pattern
 
 
 class DatasetCard(Strict):
@@ -255,6 +283,7 @@ class DatasetCard(Strict):
 
     @property
     def class_names(self) -> list[str]:
+        """Class names in canonical order; a label is an index into them."""
         return [c.name for c in self.classes]
 
     @property
@@ -285,7 +314,8 @@ class Shelf(Generic[Card]):
     """Cards of one kind by name, read when first asked for."""
 
     def __init__(self, kind: str, card: type[Card], folders: Iterable[Path]):
-        self._kind, self._card = kind, card
+        self._kind = kind
+        self._card: type[Card] = card
         self._files: dict[str, Path] = {}
         self._cards: dict[str, Card] = {}
         for folder in folders:
@@ -297,9 +327,11 @@ class Shelf(Generic[Card]):
                 self._files[file.stem] = file
 
     def names(self) -> list[str]:
+        """All names, sorted."""
         return sorted(self._files)
 
     def file(self, name: str) -> Path:
+        """The card's file."""
         return self._files[name]
 
     def __contains__(self, name: object) -> bool:
@@ -317,6 +349,7 @@ class Shelf(Generic[Card]):
         return self._cards[name]
 
     def all(self) -> list[Card]:
+        """Every card, by name."""
         return [self[name] for name in self.names()]
 
 
@@ -331,10 +364,12 @@ class Registry:
 
     @cached_property
     def models(self) -> Shelf[ModelCard]:
+        """Model cards."""
         return Shelf("model", ModelCard, [f / "models" for f in self.folders])
 
     @cached_property
     def datasets(self) -> Shelf[DatasetCard]:
+        """Data-set cards."""
         return Shelf("data set", DatasetCard, [f / "datasets" for f in self.folders])
 
     def reference_file(self, name: str) -> Path:

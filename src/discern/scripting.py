@@ -1,10 +1,9 @@
-"""What every workflow script shares: arguments, threads, one-line errors that name the repair."""
+"""What every workflow script shares: arguments and errors that name the repair."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,14 +21,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
-    """Parse, limit threads, run; a DiscernError ends with its message and status 1.
+    """Parse, run; a DiscernError ends with its message and status 1.
 
     The last line of a failed job's log is its reason: tables and report quote it.
     """
     options = arguments.parse_args()
-    # Two numerical threads on two busy cores take longer than one; libraries read these at import.
-    for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"):
-        os.environ[f"{name}_NUM_THREADS"] = str(options.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     started = time.perf_counter()
     try:

@@ -1,0 +1,60 @@
+# Two commands: `make demo` runs the benchmark on packaged images, `make test` checks everything.
+# Everything is installed inside the checkout: .venv (workflow), .venv-test (tests), resources/envs (jobs).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+STUDY ?= config/demo.yaml
+BIN := .venv/bin
+TEST := .venv-test/bin
+ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml
+
+.PHONY: setup demo test lint types unit bench lock schemas clean
+
+setup: .venv/.ready
+
+# The stamp is written last, so an interrupted set-up starts over.
+.venv/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.txt)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt \
+	  || $(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . \
+	  || $(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: setup
+	$(BIN)/snakemake --configfile $(STUDY) --cores $(CORES); status=$$?; \
+	$(BIN)/python -m discern results $(STUDY); exit $$status
+
+.venv-test/.ready: .venv/.ready $(ENVS)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-test
+	$(BIN)/python -m discern.environments $(ENVS) > .venv-test/pins.txt
+	$(BIN)/uv pip install --quiet --python $(TEST)/python -r requirements.txt -r .venv-test/pins.txt -e '.[dev]'
+	touch $@
+
+test: lint types unit
+
+lint: .venv-test/.ready
+	$(TEST)/ruff format --check .
+	$(TEST)/ruff check .
+	$(TEST)/snakefmt --check Snakefile workflow
+	$(TEST)/snakemake --lint
+
+types: .venv-test/.ready
+	$(TEST)/mypy
+
+unit: .venv-test/.ready
+	$(TEST)/python -m pytest
+
+bench: .venv-test/.ready
+	$(TEST)/python -m benchmarks
+
+lock: .venv/.ready
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 pyproject.toml -o requirements.txt
+
+schemas: setup
+	$(BIN)/python -m discern schemas
+
+clean:
+	rm -rf .venv .venv-test

@@ -1,0 +1,60 @@
+"""Random masks of RISE, made batch by batch from small grids instead of being stored at full size.
+
+Petsiuk, Das, Saenko (BMVC 2018), section 3.2: a grid of s x s coin flips is upsampled bilinearly and
+cropped at a random offset. The upsampling is separable, so one mask is ``U_y @ grid @ U_x.T`` with two
+small matrices, and a bank of N masks costs N x (s * s + 16) bytes instead of N x H x W x 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def upsampling(grid: int, cell: int) -> np.ndarray:
+    """Bilinear weights from ``grid`` points to (grid + 1) * cell pixels, float32 (pixels, grid).
+
+    Pixel centres are aligned by area and the grid is mirrored about its outermost points: what
+    ``skimage.transform.resize(order=1, mode="reflect", anti_aliasing=False)`` does in the authors' code.
+    """
+    pixels = (grid + 1) * cell
+    position = np.abs((np.arange(pixels) + 0.5) * grid / pixels - 0.5)
+    position = np.minimum(position, 2 * (grid - 1) - position) if grid > 1 else np.zeros(pixels)
+    weights = np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(grid)))
+    return weights.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MaskBank:
+    """N masks of ``size`` x ``size`` pixels: coin flips bool (N, s, s) and offsets int (N, 2)."""
+
+    size: int
+    p: float
+    grids: np.ndarray
+    offsets: np.ndarray
+    weights: np.ndarray  # of upsampling(), shared by both axes
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    def fill(self, start: int, out: np.ndarray) -> None:
+        """Write masks start, start + 1, ... into ``out``, float32 (n, size, size), values in 0..1."""
+        chosen = slice(start, start + len(out))
+        rows = self.offsets[chosen, :, None] + np.arange(self.size)
+        down, across = self.weights[rows[:, 0]], self.weights[rows[:, 1]]
+        np.matmul(down @ self.grids[chosen].astype(np.float32), across.transpose(0, 2, 1), out=out)
+
+
+def draw_masks(n_masks: int, grid: int, p: float, size: int, seed: int) -> MaskBank:
+    """Draw the bank; the same arguments give the same masks on every machine.
+
+    Cells are ceil(size / grid) pixels wide and the offset is 0..cell - 1 in each direction, as in the
+    authors' code. The draw depends on no image and no model: all images of a cell, and all models of
+    one input size, meet the same masks, so their maps are paired and differ less by chance.
+    """
+    rng = np.random.default_rng(seed)
+    cell = -(-size // grid)
+    grids = rng.random((n_masks, grid, grid)) < p
+    offsets = rng.integers(0, cell, size=(n_masks, 2))
+    return MaskBank(size, p, grids, offsets, upsampling(grid, cell))

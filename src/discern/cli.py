@@ -1,0 +1,211 @@
+"""The command line: list the registry, show a card, check machine and study, print results.
+
+Reads cards and small text files only. Heavy libraries are never imported, so that a listing takes
+less than a second and works in the workflow's own small environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from discern import doctor, preflight, results
+from discern.config import Study, read_study
+from discern.errors import DiscernError, did_you_mean
+from discern.registry import DatasetCard, ModelCard, Registry
+from discern.validation import Strict
+
+DEFAULT = Path("config.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 1 (doctor found a FAIL) or 2 (a mistake)."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except DiscernError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` closed the pipe
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m discern", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+
+    def add_registry(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--registry", action="append", metavar="FOLDER", help="may be repeated")
+        command.add_argument("--data-root", default="resources/datasets", metavar="FOLDER")
+
+    add_registry(add("models", _models, "list the model cards"))
+    add_registry(add("datasets", _datasets, "list the data-set cards"))
+    show = add("show", _show, "show one card with every fact")
+    show.add_argument("name")
+    add_registry(show)
+    files = "configuration files, later ones win; config.yaml comes first as in the workflow"
+    add("doctor", _doctor, "check machine, registry and study").add_argument("files", nargs="*", help=files)
+    add("study", _study, "print the resolved study").add_argument("files", nargs="*", help=files)
+    add("results", _results, "print Table 3 of a study and where its report is").add_argument(
+        "study", help="a study's name or its configuration file"
+    )
+    add("schemas", _schemas, "write the JSON schemas, and the field tables of the docs").add_argument(
+        "--folder", default=None, metavar="FOLDER"
+    )
+    return parser
+
+
+def study_files(files: Sequence[str]) -> list[Path]:
+    """The files that Snakemake would merge: config.yaml, if there is one, then those named."""
+    named = [Path(f) for f in files]
+    if DEFAULT.is_file() and not any(f.is_file() and f.samefile(DEFAULT) for f in named):
+        named.insert(0, DEFAULT)
+    return named or [DEFAULT]
+
+
+def _models(options: argparse.Namespace) -> int:
+    rows = []
+    for card in Registry(options.registry or ["registry"]).models.all():
+        gated = ", gated" if getattr(card.weights, "gated", False) else ""
+        rows.append(
+            (
+                card.name, card.title, card.group, card.feature.d, card.preprocess.input_size,
+                card.environment, card.weights.kind + gated, _model_state(card), card.licence,
+            )
+        )  # fmt: skip
+    _table(("name", "title", "group", "d", "input", "environment", "weights", "state", "licence"), rows)
+    return 0
+
+
+def _datasets(options: argparse.Namespace) -> int:
+    rows = [
+        (
+            card.name, card.title, card.modality, card.n or "?", len(card.classes),
+            card.group_key or "-", card.source.kind, _dataset_state(card, options.data_root),
+        )
+        for card in Registry(options.registry or ["registry"]).datasets.all()
+    ]  # fmt: skip
+    _table(("name", "title", "modality", "n", "classes", "group key", "source", "state"), rows)
+    return 0
+
+
+def _state(folder: Path, need: str | None) -> str:
+    if need:
+        return "needs you"
+    holds = folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir())
+    return "present" if holds else "automatic"
+
+
+def _model_state(card: ModelCard) -> str:
+    return _state(preflight.weights_folder(card), preflight.weights_need(card))
+
+
+def _dataset_state(card: DatasetCard, data_root: str) -> str:
+    return _state(preflight.dataset_folder(card, data_root), preflight.dataset_need(card, data_root))
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*head, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    # A pipe or a log has no width; lines are then as long as they must be.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 400
+    Console(width=width, highlight=False).print(table)
+
+
+def _show(options: argparse.Namespace) -> int:
+    registry = Registry(options.registry or ["registry"])
+    known = registry.models.names() + registry.datasets.names()
+    if options.name not in known:
+        hint = did_you_mean(options.name, known)
+        raise DiscernError(f"no model or data set is named '{options.name}'{hint}")
+    if options.name in registry.models:
+        card = registry.models[options.name]
+        print(f"model {card.name} ({registry.models.file(card.name)})\n")
+        print(_facts(card))
+        if text := _preprocessing(card):
+            print(f"transform: {text}")
+        print(f"default feature: {card.feature.name} (d = {card.feature.d})")
+        _print_state(_model_state(card), preflight.weights_need(card), preflight.weights_folder(card))
+    if options.name in registry.datasets:
+        data = registry.datasets[options.name]
+        print(f"data set {data.name} ({registry.datasets.file(data.name)})\n")
+        print(_facts(data))
+        folder = preflight.dataset_folder(data, options.data_root)
+        need = preflight.dataset_need(data, options.data_root)
+        _print_state(_dataset_state(data, options.data_root), need, folder)
+    return 0
+
+
+def _print_state(state: str, need: str | None, folder: Path) -> None:
+    print(f"files: {state}, {folder}/")
+    if need:
+        print(f"missing: {need}")
+
+
+def _facts(value: Strict) -> str:
+    import yaml
+
+    facts = value.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _preprocessing(card: ModelCard) -> str:
+    try:
+        from discern.encoders.preprocess import describe
+    except ImportError:  # the workflow's own environment has no Pillow; the fields above say the same
+        return ""
+    return describe(card.preprocess)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    files = study_files(options.files)
+    study: Study | None = None
+    broken = ""
+    try:
+        study = read_study(*files)
+    except DiscernError as error:
+        broken = str(error)
+    findings = doctor.examine(files, study, broken)
+    print(doctor.render(findings))
+    return 1 if any(f.status == "FAIL" for f in findings) else 0
+
+
+def _study(options: argparse.Namespace) -> int:
+    import yaml
+
+    study = read_study(*study_files(options.files)).model_dump(mode="json")
+    print(yaml.safe_dump(study, sort_keys=False, allow_unicode=True, width=100), end="")
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    is_file = Path(options.study).is_file()
+    name = read_study(*study_files([options.study])).study if is_file else options.study
+    print(results.text(name))
+    return 0
+
+
+def _schemas(options: argparse.Namespace) -> int:
+    from discern import schemas
+
+    if options.folder:
+        files = schemas.write_schemas(Path(options.folder))
+    else:
+        files = [*schemas.write_schemas(), schemas.write_fields()]
+    print(*files, sep="\n")
+    return 0

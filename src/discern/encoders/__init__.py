@@ -1,0 +1,1 @@
+"""Image encoders: preprocessing, weights and one module per loading route."""

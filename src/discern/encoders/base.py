@@ -1,0 +1,120 @@
+"""What every encoder offers, whichever library it comes from, and the one door to them all."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from discern.errors import DiscernError, problem
+from discern.registry import Loader, Preprocess
+
+
+class Encoder(Protocol):
+    """A frozen image encoder."""
+
+    d: int  # length of the feature
+    input_size: int  # side of the input square in pixels
+    device: str  # where it computes, in words
+
+    def encode(self, batch: np.ndarray) -> np.ndarray:
+        """Preprocessed pictures, float32 (B, C, H, W) -> features, float32 (B, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a route needs to build one encoder."""
+
+    model: str
+    loader: Loader
+    preprocess: Preprocess
+    d: int
+    weights: dict[str, Path]
+    device: str
+
+
+class FunctionEncoder:
+    """An encoder made of one function, whose output is checked against the card."""
+
+    def __init__(self, request: Request, function: Callable[[np.ndarray], np.ndarray], device: str):
+        self.d = request.d
+        self.input_size = request.preprocess.input_size
+        self.device = device
+        self._model, self._function = request.model, function
+
+    def encode(self, batch: np.ndarray) -> np.ndarray:
+        """float32 (B, C, H, W) -> float32 (B, d); DiscernError if the encoder gives another shape."""
+        features = self._function(np.ascontiguousarray(batch, dtype=np.float32))
+        if features.shape != (len(batch), self.d):
+            raise problem(
+                f"model '{self._model}'",
+                f"the encoder's output has shape {features.shape}, the card says ({len(batch)}, {self.d})",
+                repair="correct features[0].d or loader.output in the model card",
+            )
+        return np.ascontiguousarray(features, dtype=np.float32)
+
+
+def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "auto") -> Encoder:
+    """Build the encoder of ``ModelCard.extraction_spec()`` from its weight files (``read_weights``).
+
+    ``device``: auto, cpu, cuda or cuda:N. Each route is a module, so that only one library is imported.
+    """
+    request = Request(
+        model=spec["name"],
+        loader=Loader.model_validate(spec["loader"]),
+        preprocess=Preprocess.model_validate(spec["preprocess"]),
+        d=spec["feature"]["d"],
+        weights=weights,
+        device=device,
+    )
+    route = request.loader.route
+    try:
+        module = importlib.import_module(f"discern.encoders.{route}_route")
+    except ModuleNotFoundError as error:
+        raise problem(
+            f"model '{request.model}'",
+            f"route '{route}' needs the library '{error.name}', which this environment lacks",
+            repair="name an environment that has it in the card's field `environment`",
+        ) from error
+    encoder: Encoder = module.load(request)
+    return encoder
+
+
+def weight_files(request: Request, suffixes: tuple[str, ...]) -> list[Path]:
+    """The fetched files with one of these suffixes, at least one, sorted by name."""
+    files = [request.weights[name] for name in sorted(request.weights)]
+    found = [f for f in files if f.suffix in suffixes]
+    if not found:
+        raise problem(
+            f"model '{request.model}'",
+            f"no weight file among: {', '.join(f.name for f in files) or 'nothing'}",
+            allowed=suffixes,
+        )
+    return found
+
+
+def only(request: Request, *outputs: str) -> str:
+    """``loader.output`` if it is one of ``outputs``, else DiscernError naming them."""
+    if request.loader.output not in outputs:
+        raise problem(
+            f"model '{request.model}'",
+            f"loader.output '{request.loader.output}' is unknown to route '{request.loader.route}'",
+            allowed=[o or "'' (the encoder's own output)" for o in outputs],
+        )
+    return request.loader.output
+
+
+def thread_count() -> int:
+    """Threads that this job may use: OMP_NUM_THREADS, or one."""
+    try:
+        return max(1, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    except ValueError as error:
+        raise DiscernError(
+            f"OMP_NUM_THREADS: found '{os.environ['OMP_NUM_THREADS']}', must be a whole number"
+        ) from error

@@ -1,0 +1,1 @@
+"""Features: extracted once per model and data set, reused by every analysis."""

@@ -1,0 +1,147 @@
+"""What each workflow rule is given: its interpreter, its slice of the cards, its digests.
+
+The rules hold no logic; every decision is a method here that a test can call. Values that a job's
+result depends on (slices, digests) are kept apart from places (interpreters, folders), because the
+workflow reruns a job when the former change and not when the latter do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from discern import paths
+from discern.config import Study
+from discern.environments import environment_digest
+from discern.fingerprint import code_digest, digest
+from discern.matrix import Cell, cells, protocols
+from discern.registry import DatasetCard, ModelCard, RecipeSource, Registry
+
+
+def dump(value: BaseModel | dict[str, Any]) -> str:
+    """Sorted JSON: equal settings give equal text, whatever their order in the YAML."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(plain, sort_keys=True)
+
+
+class Plan:
+    """A study seen by the workflow. ``conda`` is true when Snakemake activates environments itself."""
+
+    def __init__(self, study: Study, base: Path | str = ".", conda: bool = False):
+        self.study, self.base, self.conda = study, Path(base), conda
+        self.registry = Registry(study.registry)
+        self._environments: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ places
+
+    def here(self, template: str) -> str:
+        """A path template of ``discern.paths`` with this study's name filled in."""
+        return template.replace("{study}", self.study.study)
+
+    def log(self, template: str, rule: str) -> str:
+        """The log file of a rule."""
+        return self.here(template).replace("{rule}", rule)
+
+    def benchmark(self, template: str, rule: str) -> str:
+        """The benchmark file of a rule, beside its log in the path grammar."""
+        return self.log(template, rule).replace("/logs/", "/benchmarks/").replace(".log", ".tsv")
+
+    def script(self, rule: str) -> Path:
+        """The script that carries a rule's name."""
+        return self.base / "workflow" / "scripts" / f"{rule}.py"
+
+    def environment_file(self, env: str) -> str:
+        """Absolute path of an environment's pins."""
+        return str((self.base / "envs" / f"{env}.yaml").resolve())
+
+    def environment_digest(self, env: str) -> str:
+        """Digest of an environment's pins."""
+        if env not in self._environments:
+            self._environments[env] = environment_digest(self.environment_file(env))
+        return self._environments[env]
+
+    def environment_lock(self, env: str) -> list[str]:
+        """The file that proves an environment is built; none with conda, which proves it itself."""
+        if self.conda:
+            return []
+        return [paths.ENVIRONMENT.format(env=env, digest=self.environment_digest(env))]
+
+    def python(self, env: str) -> str:
+        """The interpreter of an environment."""
+        if self.conda:
+            return "python"
+        return str(Path(self.environment_lock(env)[0]).parent / "bin" / "python")
+
+    def command(self, rule: str, env: str, threads: int = 1) -> str:
+        """Interpreter, script and threads: the beginning of every job's shell command."""
+        return f"{self.python(env)} {self.script(rule)} --threads {threads}"
+
+    def host_command(self, rule: str) -> str:
+        """The same, run by the workflow's own interpreter (building environments)."""
+        return f"{sys.executable} {self.script(rule)}"
+
+    # ------------------------------------------------------------------ what results depend on
+
+    def code(self, rule: str, *modules: str) -> str:
+        """Digest of the code that a rule runs."""
+        return code_digest(self.script(rule), *modules)
+
+    def model(self, name: str) -> ModelCard:
+        """A model's card."""
+        return self.registry.models[name]
+
+    def dataset(self, name: str) -> DatasetCard:
+        """A data set's card."""
+        return self.registry.datasets[name]
+
+    def recipe_code(self, dataset: str) -> str:
+        """Digest of the recipe that makes a data set; downloads are pinned by hash instead."""
+        source = self.dataset(dataset).source
+        if not isinstance(source, RecipeSource):
+            return ""
+        folder = self.base / "src" / "discern" / "data" / "recipes"
+        return code_digest(folder / f"{source.recipe}.py")
+
+    def encoder_code(self, rule: str, model: str) -> str:
+        """Digest of a rule's code with the one loading route that this model takes."""
+        return self.code(rule, f"discern.encoders.{self.model(model).loader.route}_route")
+
+    def fingerprint(self, model: str) -> str:
+        """What a feature file depends on beside its manifest: card, environment and code."""
+        card = self.model(model)
+        code = self.encoder_code("extract_features", model)
+        return digest([card.extraction_spec(), self.environment_digest(card.environment), code])
+
+    def page_code(self) -> str:
+        """Digest of the report's code, template and styles."""
+        folder = self.base / "src" / "discern" / "report" / "templates"
+        texts = [file.read_text(encoding="utf-8") for file in sorted(folder.iterdir())]
+        return digest([self.code("render_report"), texts])
+
+    def cards(self) -> str:
+        """Digest of every card of the study: tables and report print them."""
+        every = [self.model(m) for m in self.study.models] + [self.dataset(d) for d in self.study.datasets]
+        return digest([card.model_dump(mode="json") for card in every])
+
+    # ------------------------------------------------------------------ the matrix
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells that run."""
+        return [cell for cell in cells(self.study, self.registry) if cell.runs]
+
+    def expand(self, template: str, datasets: list[str] | None = None) -> list[str]:
+        """A path template filled for every running cell, and protocol if it names one; unique."""
+        found: dict[str, None] = {}
+        for cell in self.cells:
+            if datasets is not None and cell.dataset not in datasets:
+                continue
+            for protocol in protocols(self.study, self.dataset(cell.dataset)):
+                filled = self.here(template).format(model=cell.model, dataset=cell.dataset, protocol=protocol)
+                found[filled] = None
+        return list(found)

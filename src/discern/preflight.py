@@ -1,0 +1,137 @@
+"""What a study lacks before its first job runs: wrong cards, and inputs that only a person can bring.
+
+Shown at the start of every run and dry run. Nothing here opens an image, a weight file or the
+network, and nothing heavy is imported: the workflow's own process calls it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from discern import paths
+from discern.config import Study
+from discern.data.fetch import missing as missing_dataset
+from discern.encoders.weights import missing as missing_weights
+from discern.environments import read_environment
+from discern.errors import DiscernError, problem
+from discern.matrix import cells
+from discern.registry import DatasetCard, HubFile, ModelCard, Registry
+
+ENVIRONMENTS = Path("envs")
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One input that is neither here nor fetched automatically."""
+
+    kind: str  # 'data set' or 'weights'
+    name: str
+    need: str  # what is needed and how to get it
+    place: str  # folder that takes the files; empty if the card or the account must change instead
+
+
+def dataset_folder(card: DatasetCard, data_root: str) -> Path:
+    """Where the files of a data set lie."""
+    return Path(data_root) / card.name
+
+
+def weights_folder(card: ModelCard) -> Path:
+    """Where the weight files of a model lie."""
+    return Path(paths.WEIGHTS_FETCHED.format(model=card.name)).parent
+
+
+def hub_token() -> bool:
+    """Whether an access token of the Hugging Face Hub is set or stored; its value is not read."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    return bool(os.environ.get("HF_TOKEN")) or (home / "token").is_file()
+
+
+def dataset_need(card: DatasetCard, data_root: str) -> str | None:
+    """What a person must do for this data set, or None if it is here or comes by itself."""
+    return missing_dataset(card, Path(data_root))
+
+
+def weights_need(card: ModelCard) -> str | None:
+    """What a person must do for these weights, or None if they are here or come by themselves."""
+    need, source = missing_weights(card), card.weights
+    if not isinstance(source, HubFile) or Path(paths.WEIGHTS_FETCHED.format(model=card.name)).is_file():
+        return need
+    if source.revision is not None and not source.files:
+        return f"{source.repo}: the card names no files; list them under weights.files"
+    if source.revision is not None and source.gated and hub_token():
+        return None  # whether access was granted shows only at the download
+    return need
+
+
+def missing_inputs(study: Study, registry: Registry) -> list[Missing]:
+    """Data sets, then weights, that a person must bring, in the order of the study's lists."""
+    found = []
+    for name in study.datasets:
+        card = registry.datasets[name]
+        if need := dataset_need(card, study.data_root):
+            found.append(Missing("data set", name, need, str(dataset_folder(card, study.data_root))))
+    for name in study.models:
+        model = registry.models[name]
+        if need := weights_need(model):
+            by_hand = not isinstance(model.weights, HubFile)
+            found.append(Missing("weights", name, need, str(weights_folder(model)) if by_hand else ""))
+    return found
+
+
+def report(missing: list[Missing]) -> str:
+    """The missing inputs as a block of text; one line if nothing is missing."""
+    if not missing:
+        return "inputs: all are here or are fetched automatically"
+    lines = [f"inputs: {len(missing)} must be brought by a person; the cells that need them fail, others run"]
+    for item in missing:
+        first, *rest = item.need.removeprefix(f"{item.kind} '{item.name}': ").splitlines()
+        lines.append(f"  {item.kind} {item.name}: {first}")
+        lines += [f"      {line.strip()}" for line in rest]
+        if item.place and item.place not in item.need:
+            lines.append(f"      place: {item.place}{os.sep}")
+    lines.append("  the same list with everything else that matters: python -m discern doctor")
+    return "\n".join(lines)
+
+
+def check_cards(study: Study, registry: Registry) -> None:
+    """Read every card of the study and the environments they name; DiscernError lists all mistakes."""
+    mistakes = []
+    for shelf, names in ((registry.models, study.models), (registry.datasets, study.datasets)):
+        for name in names:
+            try:
+                card = shelf[name]
+                if isinstance(card, ModelCard):
+                    check_environment(card, registry)
+            except DiscernError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise DiscernError("\n".join(dict.fromkeys(mistakes)))
+
+
+def check_environment(card: ModelCard, registry: Registry) -> None:
+    """DiscernError unless the card's environment exists and every package in it is pinned."""
+    file = ENVIRONMENTS / f"{card.environment}.yaml"
+    if not file.is_file():
+        known = sorted(f.stem for f in ENVIRONMENTS.glob("*.yaml"))
+        raise problem(
+            str(registry.models.file(card.name)),
+            f"environment: found '{card.environment}', but {file} does not exist",
+            allowed=known,
+            repair=f"name one of these, or write {file}",
+        )
+    read_environment(file)
+
+
+def summary(study: Study, registry: Registry) -> str:
+    """Size of the study and what it lacks: printed before anything runs."""
+    every = cells(study, registry)
+    idle = [cell for cell in every if not cell.runs]
+    head = (
+        f"study {study.study}: {len(study.models)} models x {len(study.datasets)} data sets, "
+        f"{len(every) - len(idle)} cells"
+    )
+    if idle:
+        head += f" ({len(idle)} more do not apply)"
+    return f"{head}\n{report(missing_inputs(study, registry))}"

@@ -1,0 +1,31 @@
+"""What the terminal shows after a run: Table 3 of a study as text, and where the rest lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from discern import paths
+from discern.errors import problem
+
+
+def text(study: str, root: Path | str = ".") -> str:
+    """Table 3 of every protocol and the paths of scores and report.
+
+    Raises DiscernError if the study has no table yet.
+    """
+    root = Path(root)
+    folder = root / paths.TABLES.format(study=study)
+    found = [*folder.glob("table3.txt"), *sorted(folder.glob("table3.*.txt"))]
+    if not found:
+        done = sorted(p.parents[1].name for p in root.glob("results/*/tables/table3.txt"))
+        raise problem(
+            str(folder),
+            f"study '{study}' has no table yet",
+            allowed=done,
+            repair="run the study first: snakemake --cores all --configfile <its file>",
+        )
+    lines = [file.read_text(encoding="utf-8").rstrip("\n") + "\n" for file in found]
+    lines.append(f"scores: {root / paths.TIDY.format(study=study)}")
+    report = root / paths.REPORT.format(study=study)
+    lines.append(f"report: {report}" + ("" if report.is_file() else " (not made yet)"))
+    return "\n".join(lines)

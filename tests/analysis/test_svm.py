@@ -1,0 +1,263 @@
+import inspect
+import logging
+
+import numpy as np
+import pytest
+from planted_cells import planted, write_cell
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from discern.analysis import squared_hinge, svm_fold
+from discern.analysis.linear import load_classifier, predicted_labels
+from discern.analysis.svm import fit_cell, hold_out_scores
+from discern.analysis.svm_fold import Part, fit_fold
+from discern.config import SvmSettings
+from discern.contracts import FEATURES, PREDICTIONS, SCORES, feature_table, read_table, write_table
+from discern.errors import DiscernError
+
+SETTINGS = SvmSettings(t=[1, 100, 10000])
+
+
+def fit(folder, files, settings=SETTINGS, **options):
+    out = [folder / name for name in ("scores.parquet", "predictions.parquet", "classifier.safetensors")]
+    options = {"protocol": "image"} | options
+    fit_cell(files.features, files.manifest, files.splits, settings, *out, **options)
+    scores, about = read_table(SCORES, out[0])
+    return scores.to_pylist(), about, read_table(PREDICTIONS, out[1])[0], out[2]
+
+
+def names(k):
+    return tuple("abcdefgh"[:k])
+
+
+def reference(features, labels, t, **options):
+    """LinearSVC on all standardised features, unreduced, tightly converged."""
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    c = t * features.shape[1] / len(labels)
+    model = LinearSVC(C=c, tol=1e-8 / c, max_iter=50_000, random_state=0, **options)
+    return scaler, model.fit(scaler.transform(features.astype(np.float64)), labels)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(60, 150, 4), (60, 150, 2), (200, 20, 3)])
+def test_fits_are_those_of_linear_svc_on_the_unreduced_features(n, d, k):
+    x, y = planted(2 * n, d, k, distance=3)
+    candidates = fit_fold(Part(x[:n], y[:n]), Part(x[n:], y[n:]), names(k), SvmSettings(t=[1, 100]))
+    for candidate in candidates:
+        scaler, model = reference(x[:n], y[:n], candidate.record["t"], dual=True)
+        theirs = model.decision_function(scaler.transform(x[n:].astype(np.float64)))
+        theirs = np.column_stack([-theirs, theirs]) if k == 2 else theirs
+        ours = candidate.classifier.decision(x[n:])
+        np.testing.assert_allclose(ours, theirs, atol=2e-3 * np.abs(theirs).max())
+        np.testing.assert_array_equal(predicted_labels(ours), theirs.argmax(axis=1))
+        assert candidate.record["converged"]
+        assert candidate.record["relative_gap"] <= 1e-4
+
+
+def test_reduction_keeps_inner_products_and_maps_back():
+    rows = np.random.default_rng(0).normal(size=(20, 50))
+    reduced, basis = squared_hinge.reduce(rows)
+    assert reduced.shape == (20, 20)
+    np.testing.assert_allclose(reduced @ reduced.T, rows @ rows.T, atol=1e-10)
+    v = np.arange(20.0)
+    np.testing.assert_allclose(rows @ (basis @ v), reduced @ v, atol=1e-9)
+
+
+def test_gap_bounds_the_true_distance_from_the_optimum():
+    x, y = planted(80, 10, 2, distance=0.5)
+    rows, signs = np.column_stack([x - x.mean(0), np.ones(80)]), np.where(y == 1, 1.0, -1.0)
+
+    def objective(v):
+        return 0.5 * v @ v + 3 * np.sum(np.maximum(0, 1 - signs * (rows @ v)) ** 2)
+
+    optimum = squared_hinge.solve(rows, signs, 3, np.zeros(11))
+    assert optimum.relative_gap < 1e-6
+    for size in (1e-4, 1e-2, 1):
+        v = optimum.v + size * np.random.default_rng(1).normal(size=11)
+        true_gap = (objective(v) - objective(optimum.v)) / objective(v)
+        assert 0 < true_gap <= squared_hinge.relative_gap(rows, signs, v, 3)
+
+
+@pytest.mark.parametrize("t", [1, 100, 10000])
+def test_overlapping_classes_with_more_images_than_features_reach_the_optimum(t):
+    x, y = planted(600, 40, 3, distance=0.3)
+    (candidate,) = fit_fold(Part(x, y), Part(x, y), names(3), SvmSettings(t=[t]))
+    assert candidate.record["accuracy"] < 0.9  # they do overlap
+    assert candidate.record["relative_gap"] <= 1e-6
+
+
+def test_same_image_under_two_labels_still_converges():
+    x, y = planted(40, 100, 2, distance=3)
+    x[1] = x[0]  # labels 0 and 1
+    (candidate,) = fit_fold(Part(x, y), Part(x, y), names(2), SvmSettings(t=[10000]))
+    assert candidate.record["converged"]
+    np.testing.assert_allclose(candidate.classifier.decision(x[:2]), 0, atol=1e-3)
+
+
+def test_fit_that_did_not_converge_is_recorded_and_named(caplog):
+    x, y = planted(40, 100, 2, distance=0.1)
+    with caplog.at_level(logging.WARNING, "discern"):
+        (candidate,) = fit_fold(
+            Part(x, y), Part(x, y), names(2), SvmSettings(t=[1], max_iter=1), "toy on planted, fold 4"
+        )
+    assert not candidate.record["converged"]
+    assert candidate.record["relative_gap"] > 1e-4
+    assert "toy on planted, fold 4, t = 1: not converged" in caplog.text
+
+
+def test_chosen_t_is_the_smallest_of_the_best():
+    x, y = planted(120, 10, 3, distance=0.8)
+    candidates = fit_fold(
+        Part(x[:80], y[:80]), Part(x[80:], y[80:]), names(3), SvmSettings(t=[0.01, 1, 1.001])
+    )
+    made_up = [
+        c._replace(record=c.record | {"macro_f1": f})
+        for c, f in zip(candidates, (0.5, 0.7, 0.7), strict=True)
+    ]
+    assert svm_fold.best(made_up, SvmSettings()).record["t"] == 1
+
+
+def test_selection_never_sees_the_hold_out(tmp_path):
+    """Other hold-out features and labels change nothing but the hold-out's own scores."""
+    assert not any("test" in name for name in inspect.signature(fit_fold).parameters)
+    x, y = planted(150, 12, 3, distance=1)
+    files = write_cell(tmp_path, x, y, names(3))
+    rows, _, _, before = fit(tmp_path, files)
+    models = [load_classifier(before, fold) for fold in range(3)]
+    held = files.fold_of < 0
+    x[held] = np.random.default_rng(3).normal(size=x[held].shape) * 1000
+    write_table(FEATURES, files.features, feature_table(files.ids, x), {"model": "toy", "dataset": "planted"})
+    again, _, _, after = fit(tmp_path, files)
+    assert [row["t"] for row in again] == [row["t"] for row in rows]
+    for fold, model in enumerate(models):
+        np.testing.assert_array_equal(load_classifier(after, fold).coef, model.coef)
+        np.testing.assert_array_equal(load_classifier(after, fold).mean, model.mean)
+    assert again[0]["accuracy"] != rows[0]["accuracy"]
+
+
+def test_cell_scores_separable_classes_perfectly_and_keeps_its_contracts(tmp_path):
+    x, y = planted(150, 200, 3, distance=6)
+    files = write_cell(tmp_path, x, y, names(3))
+    rows, about, predictions, classifier = fit(tmp_path, files)
+    held = files.fold_of < 0
+    for fold, row in enumerate(rows):
+        assert row["accuracy"] == row["macro_f1"] == row["auroc"] == 1
+        assert row["t"] == 1  # all t score 1 on the validation part
+        assert row["C"] == pytest.approx(row["t"] * 200 / row["n_train"])
+        assert row["n_train"] + row["n_validation"] + row["n_test"] == 150
+        assert row["n_train"] == np.sum(~held & (files.fold_of != fold))
+        assert [v["t"] for v in row["validation"]] == SETTINGS.t
+        assert row["positive_f1"] is None
+    assert about["model"] == "toy"
+    assert about["settings"]["t"] == SETTINGS.t
+    assert about["features_fingerprint"] == "abc"
+    table = predictions.to_pydict()
+    assert table["image_id"][: held.sum()] == [i for i, h in zip(files.ids, held, strict=True) if h]
+    ours = load_classifier(classifier, 2).decision(x[held])
+    np.testing.assert_allclose(np.array(table["decision"][2 * held.sum() :]), ours)
+
+
+def test_shuffled_labels_score_chance(tmp_path):
+    x, y = planted(400, 30, 2, distance=6)
+    files = write_cell(tmp_path, x, np.random.default_rng(5).permutation(y), names(2))
+    rows, *_ = fit(tmp_path, files, SvmSettings(t=[1]))
+    assert 0.3 < np.mean([row["accuracy"] for row in rows]) < 0.7
+
+
+def test_features_in_another_order_are_joined_by_image(tmp_path):
+    x, y = planted(90, 20, 3, distance=5)
+    files = write_cell(tmp_path, x, y, names(3))
+    turned = feature_table(files.ids[::-1], x[::-1])
+    write_table(FEATURES, files.features, turned, {"model": "toy", "dataset": "planted"})
+    rows, *_ = fit(tmp_path, files)
+    assert rows[0]["accuracy"] == 1
+
+
+def test_missing_and_extra_images_are_named(tmp_path):
+    x, y = planted(60, 8, 2, distance=3)
+    files = write_cell(tmp_path, x, y, names(2))
+    write_table(FEATURES, files.features, feature_table(files.ids[:50], x[:50]), {"model": "toy"})
+    with pytest.raises(DiscernError, match=r"features\.parquet: image 'image_0050' of .*manifest"):
+        fit(tmp_path, files)
+    ids = [*files.ids, "stranger"]
+    write_table(FEATURES, files.features, feature_table(ids, np.vstack([x, x[:1]])), {"model": "toy"})
+    with pytest.raises(DiscernError, match=r"manifest\.parquet: image 'stranger'"):
+        fit(tmp_path, files)
+
+
+def test_splits_of_another_protocol_are_refused(tmp_path):
+    x, y = planted(60, 8, 2, distance=3)
+    files = write_cell(tmp_path, x, y, names(2), protocol="group")
+    with pytest.raises(
+        DiscernError, match="made for planted, protocol group; asked for planted, protocol image"
+    ):
+        fit(tmp_path, files)
+
+
+@pytest.mark.parametrize("estimator", ["squared_hinge_ovr", "hinge_ovo"])
+def test_constant_features_duplicates_and_single_images_do_not_break_it(tmp_path, estimator):
+    x, y = planted(90, 120, 3, distance=5)
+    x[:, 3] = 7.3
+    x[10:20] = x[13]
+    y[10:20] = y[13]
+    y[40] = 3  # the only image of its class
+    y[41] = 4
+    fold_of = np.where(np.arange(90) % 5 == 0, -1, np.arange(90) // 3 % 3)
+    assert fold_of[40] == -1  # and never in any training part
+    files = write_cell(tmp_path, x, y, names(5), fold_of=fold_of)
+    rows, _, predictions, classifier = fit(tmp_path, files, SvmSettings(t=[1], estimator=estimator))
+    assert all(row["converged"] for row in rows)
+    assert rows[0]["auroc"] is None
+    assert 0.9 < rows[0]["accuracy"] < 1
+    assert np.isfinite(load_classifier(classifier, 0).coef).all()
+    assert 3 not in predictions["predicted"].to_pylist()
+
+
+def test_a_training_part_of_one_class_is_refused():
+    x, y = planted(20, 5, 2, distance=3)
+    with pytest.raises(DiscernError, match="single class"):
+        fit_fold(Part(x, 0 * y), Part(x, y), names(2), SETTINGS, "toy")
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(60, 150, 3), (60, 150, 2), (150, 20, 4)])
+def test_hinge_against_each_other_is_svc(n, d, k):
+    x, y = planted(2 * n, d, k, distance=2)
+    settings = SvmSettings(t=[1], estimator="hinge_ovo")
+    (candidate,) = fit_fold(Part(x[:n], y[:n]), Part(x[n:], y[n:]), names(k), settings)
+    scaler = StandardScaler().fit(x[:n].astype(np.float64))
+    model = SVC(kernel="linear", C=d / n).fit(scaler.transform(x[:n].astype(np.float64)), y[:n])
+    theirs = model.decision_function(scaler.transform(x[n:].astype(np.float64)))
+    theirs = np.column_stack([-theirs, theirs]) if k == 2 else theirs
+    np.testing.assert_allclose(candidate.classifier.decision(x[n:]), theirs, atol=2e-2)
+    assert candidate.record["relative_gap"] is None
+
+
+def test_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    true, decision = rng.integers(0, 4, 80), rng.normal(size=(80, 4))
+    predicted, ours = decision.argmax(axis=1), hold_out_scores(true, decision, None)
+    assert ours["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert ours["class_f1"] == pytest.approx(f1_score(true, predicted, average=None))
+    assert ours["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
+    columns = [roc_auc_score(true == c, decision[:, c]) for c in range(4)]
+    assert ours["auroc"] == pytest.approx(np.mean(columns))
+
+
+def test_macro_f1_leaves_out_classes_neither_present_nor_predicted():
+    true, decision = np.array([0, 0, 2]), np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]])
+    ours = hold_out_scores(true, decision, None)
+    assert ours["macro_f1"] == pytest.approx(f1_score(true, decision.argmax(1), average="macro"))
+    assert np.isnan(ours["class_f1"][1])
+
+
+def test_positive_class_of_binary_sets(tmp_path):
+    x, y = planted(120, 8, 2, distance=0.8)
+    files = write_cell(tmp_path, x, y, ("sick", "well"))
+    rows, about, predictions, _ = fit(tmp_path, files, positive_class="sick")
+    fold = predictions.filter(np.array(predictions["fold"]) == 0).to_pydict()
+    assert rows[0]["positive_f1"] == pytest.approx(f1_score(fold["true"], fold["predicted"], pos_label=0))
+    margin = np.array(fold["decision"])[:, 0]
+    assert rows[0]["auroc"] == pytest.approx(roc_auc_score(np.array(fold["true"]) == 0, margin))
+    assert about["positive_class"] == "sick"
+    with pytest.raises(DiscernError, match=r"positive class 'ill'[\s\S]*allowed: sick, well"):
+        fit(tmp_path, files, positive_class="ill")

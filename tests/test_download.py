@@ -1,0 +1,267 @@
+"""Downloads: only whole, verified files get their final name. Real pip, real HTTP on this machine."""
+
+import hashlib
+import http.server
+import io
+import re
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from discern import archives
+from discern.download import extract_members, fetch_hub, fetch_package, fetch_url, locked, unpack
+from discern.errors import DiscernError
+from discern.registry import HubFile, PackageFile, UrlFile
+
+CONTENT = bytes(range(256)) * 4000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Knows ranges, a connection that breaks in the middle, and the Hub's two answers."""
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        self.server.ranges.append(self.headers.get("Range"))
+        if "/gated/" in self.path:
+            self.send_response(401)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        start = int(re.findall(r"\d+", self.headers.get("Range") or "0")[0])
+        if start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("ETag", f'"{SHA256}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[: len(body) // 2] if "/cut" in self.path else body)
+
+    def log_message(self, *_):
+        """Silent."""
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.ranges = []
+        running.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def url_file(address, **digests):
+    return UrlFile(kind="url", url=address, **digests)
+
+
+# --------------------------------------------------------------------------- direct addresses
+
+
+def test_url_is_downloaded_once(server, tmp_path):
+    source = url_file(server.url + "/file", sha256=SHA256)
+    for _ in range(2):
+        assert fetch_url(source, tmp_path / "a" / "file").read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+
+
+def test_wrong_digest_leaves_nothing(server, tmp_path):
+    with pytest.raises(DiscernError, match=r"md5 is .* the card says 0000"):
+        fetch_url(url_file(server.url + "/file", md5="0" * 32), tmp_path / "file")
+    assert [p.name for p in tmp_path.iterdir()] == [".file.lock"]
+
+
+def test_partial_file_is_resumed(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    path = fetch_url(url_file(server.url + "/file", sha256=SHA256), tmp_path / "file")
+    assert path.read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1000-"]
+    assert not (tmp_path / "file.part").exists()
+
+
+def test_whole_partial_file_needs_no_more_bytes(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    assert fetch_url(url_file(server.url + "/file"), tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_too_long_partial_file_is_never_used(server, tmp_path):
+    (tmp_path / "file.part").write_bytes(CONTENT + b"more")
+    with pytest.raises(DiscernError, match="download failed"):
+        fetch_url(url_file(server.url + "/file"), tmp_path / "file")
+    assert fetch_url(url_file(server.url + "/file"), tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_broken_connection_never_gives_a_file(server, tmp_path):
+    with pytest.raises(DiscernError, match="run again"):
+        fetch_url(url_file(server.url + "/cut"), tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    path = fetch_url(url_file(server.url + "/file", sha256=SHA256), tmp_path / "file")
+    assert path.read_bytes() == CONTENT
+    assert server.ranges[1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_lock_keeps_a_second_job_waiting(tmp_path):
+    entered = threading.Event()
+
+    def second():
+        with locked(tmp_path / "file"):
+            entered.set()
+
+    job = threading.Thread(target=second)
+    with locked(tmp_path / "file"):
+        job.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(30)
+    job.join()
+
+
+# --------------------------------------------------------------------------- Hugging Face Hub
+
+
+@pytest.fixture
+def hub(server, monkeypatch):
+    """The Hub's client, pointed at the local server."""
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.mark.usefixtures("hub")
+def test_hub_files_come_at_the_pinned_revision(tmp_path):
+    source = HubFile(kind="hub", repo="a/b", revision=REVISION, files=["w.bin"], sha256={"w.bin": SHA256})
+    assert [p.read_bytes() for p in fetch_hub(source, tmp_path)] == [CONTENT]
+    wrong = source.model_copy(update={"sha256": {"w.bin": "0" * 64}})
+    with pytest.raises(DiscernError, match="the card says 0000"):
+        fetch_hub(wrong, tmp_path)
+    assert not (tmp_path / "w.bin").exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_gated_repository_names_terms_and_token(tmp_path):
+    source = HubFile(
+        kind="hub", repo="gated/b", revision=REVISION, files=["w"], gated=True, terms="https://terms.example"
+    )
+    with pytest.raises(DiscernError, match=r"(?s)https://terms\.example.*HF_TOKEN"):
+        fetch_hub(source, tmp_path)
+
+
+def test_hub_without_revision_is_refused(tmp_path):
+    with pytest.raises(DiscernError, match="pins no revision"):
+        fetch_hub(HubFile(kind="hub", repo="a/b", files=["w"]), tmp_path)
+
+
+# --------------------------------------------------------------------------- packages
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A tiny wheel in a local folder that pip is told to look in, and in no other place."""
+    index = tmp_path / "index"
+    index.mkdir()
+    wheel = index / "tiny_data-1.0-py3-none-any.whl"
+    info = "tiny_data-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("tiny_data/scan.txt", "scan")
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-data\nVersion: 1.0\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    return PackageFile(
+        kind="package",
+        package="tiny-data",
+        version="1.0",
+        sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        members=["tiny_data/scan.txt"],
+    )
+
+
+def test_package_is_cached_and_a_damaged_copy_replaced(package, tmp_path, monkeypatch):
+    archive = fetch_package(package, tmp_path / "downloads")
+    assert extract_members(archive, package.members, tmp_path)[0].read_text() == "scan"
+    archive.write_bytes(b"damaged")
+    assert fetch_package(package, tmp_path / "downloads") == archive
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() == package.sha256
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))  # from now on only the cache
+    assert fetch_package(package, tmp_path / "downloads") == archive
+
+
+def test_package_of_another_digest_is_refused(package, tmp_path):
+    other = package.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(DiscernError, match=r"tiny-data==1\.0: pip could not download"):
+        fetch_package(other, tmp_path / "downloads")
+    assert not [p for p in (tmp_path / "downloads").rglob("*") if p.suffix == ".whl"]
+
+
+# --------------------------------------------------------------------------- archives
+
+
+def tar_of(path, files, links=()):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, body in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            archive.addfile(entry, io.BytesIO(body))
+        for name, goal in links:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, goal
+            archive.addfile(entry)
+    return path
+
+
+def test_members_keep_base_names_and_folders_their_tree(tmp_path):
+    files = {"p/deep/b.txt": b"b", "p/folder/c.txt": b"c", "p/folder/in/d.txt": b"d", "p/e.txt": b"e"}
+    archive = tar_of(tmp_path / "x.tar.gz", files)
+    paths = extract_members(archive, ["p/folder/", "p/deep/b.txt"], tmp_path / "out")
+    names = {p.relative_to(tmp_path / "out").as_posix(): p.read_bytes() for p in paths}
+    assert names == {"b.txt": b"b", "folder/c.txt": b"c", "folder/in/d.txt": b"d"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil"])
+def test_nothing_leaves_the_target(tmp_path, name):
+    with pytest.raises(DiscernError, match="leave the target"):
+        unpack(tar_of(tmp_path / "x.tar.gz", {name: b"!"}), tmp_path / "in" / "out")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(name, "!")
+    with pytest.raises(DiscernError, match="leave the target"):
+        unpack(tmp_path / "x.zip", tmp_path / "in" / "out")
+
+
+def test_links_are_refused(tmp_path):
+    archive = tar_of(tmp_path / "x.tar.gz", {}, [("passwords", "/etc/passwd")])
+    with pytest.raises(DiscernError, match="link"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_absurd_sizes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 10)
+    with pytest.raises(DiscernError, match="would unpack to 11 bytes"):
+        unpack(tar_of(tmp_path / "x.tar.gz", {"a": b"x" * 11}), tmp_path / "out")
+
+
+def test_missing_and_colliding_members_are_named(tmp_path):
+    archive = tar_of(tmp_path / "x.tar.gz", {"a/ct.gz": b"1", "b/ct.gz": b"2"})
+    with pytest.raises(DiscernError, match="no member 'c/'"):
+        extract_members(archive, ["c/"], tmp_path)
+    with pytest.raises(DiscernError, match=r"'a/ct\.gz' and 'b/ct\.gz' would both become"):
+        extract_members(archive, ["a/ct.gz", "b/ct.gz"], tmp_path)
+
+
+def test_truncated_archive_is_named(tmp_path):
+    whole = tar_of(tmp_path / "x.tar.gz", {"a": CONTENT}).read_bytes()
+    (tmp_path / "x.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DiscernError, match=r"x\.tar\.gz: damaged archive"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out")

@@ -1,0 +1,82 @@
+"""Environment files: everything pinned, and really built."""
+
+from pathlib import Path
+
+import pytest
+
+from discern.environments import build, environment_digest, read_environment
+from discern.errors import DiscernError
+
+ROOT = Path(__file__).resolve().parents[1]
+GOOD = """
+channels: [conda-forge]
+dependencies:
+  - python=3.11
+  - pip=26.0
+  - pip:
+      - numpy==2.4.6
+      - open-clip-torch[extra]==3.3.0
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        file = tmp_path / "env.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda f: f.stem)
+def test_shipped_environment(file):
+    python, pins = read_environment(file)
+    assert python == "3.11"
+    names = [pin.split("==")[0] for pin in pins]
+    assert names == sorted(names)
+    assert {"numpy", "pillow", "pyarrow", "pydantic", "pyyaml"} <= set(names)
+
+
+def test_pins_are_read(written):
+    assert read_environment(written(GOOD)) == ("3.11", ["numpy==2.4.6", "open-clip-torch[extra]==3.3.0"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "part"),
+    [
+        ("numpy==2.4.6", "numpy", "not pinned: numpy"),
+        ("numpy==2.4.6", "numpy>=2", "not pinned: numpy>=2"),
+        ("numpy==2.4.6", "numpy==2.*", "not pinned"),
+        ("python=3.11", "pip", "python is not pinned"),
+        ("  - pip=26.0", "  - pandas", "'pandas' is not python, pip or a pinned pip requirement"),
+    ],
+)
+def test_unpinned_is_refused(written, before, after, part):
+    with pytest.raises(DiscernError) as error:
+        read_environment(written(GOOD.replace(before, after)))
+    assert "env.yaml" in str(error.value)
+    assert part in str(error.value)
+
+
+def test_digest_follows_the_pins_alone(written):
+    digest = environment_digest(written(GOOD))
+    assert environment_digest(written("# why\n" + GOOD)) == digest
+    swapped = GOOD.replace("      - numpy==2.4.6\n", "") + "      - numpy==2.4.6\n"
+    assert environment_digest(written(swapped)) == digest
+    assert environment_digest(written(GOOD.replace("2.4.6", "2.4.5"))) != digest
+    assert environment_digest(written(GOOD.replace("3.11", "3.12"))) != digest
+
+
+def test_an_environment_is_built_and_locked(written, tmp_path):
+    lock = tmp_path / "built" / "lock.txt"
+    build(written("dependencies:\n  - python=3.11\n"), lock)
+    assert lock.is_file()
+    assert (lock.parent / "bin" / "python").exists()
+
+
+def test_a_failed_build_leaves_no_lock(written, tmp_path):
+    lock = tmp_path / "built" / "lock.txt"
+    with pytest.raises(DiscernError, match="failed with status"):
+        build(written("dependencies:\n  - python=9.99\n"), lock)
+    assert not lock.exists()

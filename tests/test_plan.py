@@ -1,0 +1,71 @@
+"""What the rules are given: places stay out of what is tracked, slices hold no more than they need."""
+
+import json
+
+import pytest
+
+from discern import paths
+from discern.config import read_study
+from discern.plan import Plan, dump
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return Plan(read_study("config.yaml", "config/ci.yaml"))
+
+
+def test_without_conda_an_environment_is_a_file_named_by_its_pins(plan):
+    [lock] = plan.environment_lock("timm06")
+    assert plan.environment_digest("timm06") in lock
+    assert plan.python("timm06") == lock.replace("lock.txt", "bin/python")
+
+
+def test_with_conda_snakemake_provides_the_interpreter():
+    plan = Plan(read_study("config.yaml", "config/ci.yaml"), conda=True)
+    assert plan.environment_lock("timm06") == []
+    assert plan.python("timm06") == "python"
+
+
+def test_cells_fill_the_path_grammar_once(plan):
+    n_models, n_datasets = len(plan.study.models), len(plan.study.datasets)
+    assert len(plan.expand(paths.FEATURES)) == n_models * n_datasets
+    assert len(plan.expand(paths.MANIFEST)) == n_datasets
+    assert plan.expand(paths.UMAP, ["mr_organs"]) == [
+        f"results/ci/umap/mr_organs/{model}.parquet" for model in plan.study.models
+    ]
+
+
+def test_logs_and_benchmarks_share_the_grammar(plan):
+    assert plan.log(paths.CELL_LOG, "embed_umap") == "results/ci/logs/embed_umap/{dataset}/{model}.log"
+    assert (
+        plan.benchmark(paths.MODEL_LOG, "fetch_weights")
+        == "results/shared/benchmarks/fetch_weights/{model}.tsv"
+    )
+
+
+def test_the_extraction_slice_holds_only_what_features_depend_on(plan):
+    card = plan.model("mobilenetv2")
+    same = card.model_copy(
+        update={"title": "x", "batch_size": 1, "licence": "x", "gpu": False, "notes": ["x"]}
+    )
+    assert dump(card.extraction_spec()) == dump(same.extraction_spec())
+    other = card.model_copy(update={"preprocess": card.preprocess.model_copy(update={"size": 99})})
+    assert dump(card.extraction_spec()) != dump(other.extraction_spec())
+
+
+def test_dump_does_not_depend_on_key_order():
+    assert dump({"b": 1, "a": 2}) == dump({"a": 2, "b": 1})
+    assert json.loads(dump({"b": 1, "a": 2})) == {"a": 2, "b": 1}
+
+
+def test_every_rule_has_its_script(plan):
+    import re
+
+    text = "".join(p.read_text() for p in sorted((plan.base / "workflow/rules").glob("*.smk")))
+    rules = re.findall(r"^rule (\w+):", text, re.MULTILINE)
+    assert {
+        "fetch_dataset", "prepare_dataset", "split_dataset", "fetch_weights", "build_environment",
+        "extract_features", "fit_svm", "embed_umap", "explain_rise",
+        "build_tables", "compare_models", "render_report",
+    } == set(rules)  # fmt: skip
+    assert all(plan.script(rule).is_file() for rule in rules)

@@ -1,0 +1,89 @@
+rule fit_svm:
+    input:
+        env=built("analysis"),
+        features=rules.extract_features.output[0],
+        manifest=rules.prepare_dataset.output.manifest,
+        splits=rules.split_dataset.output[0],
+    output:
+        scores=PLAN.here(paths.SCORES),
+        predictions=PLAN.here(paths.PREDICTIONS),
+        classifier=PLAN.here(paths.CLASSIFIER),
+    log:
+        PLAN.log(paths.PROTOCOL_LOG, "fit_svm"),
+    benchmark:
+        PLAN.benchmark(paths.PROTOCOL_LOG, "fit_svm")
+    conda:
+        pins("analysis")
+    params:
+        **job("fit_svm", "analysis"),
+        settings=dump(STUDY.svm),
+        positive=lambda wildcards: PLAN.dataset(wildcards.dataset).positive_class or "",
+    shell:
+        "{params.run} --features {input.features:q} --manifest {input.manifest:q} --splits {input.splits:q}"
+        " --protocol {wildcards.protocol} --settings {params.settings:q} --positive-class {params.positive:q}"
+        " --scores {output.scores:q} --predictions {output.predictions:q}"
+        " --classifier {output.classifier:q} > {log} 2>&1"
+
+
+rule embed_umap:
+    input:
+        env=built("analysis"),
+        features=rules.extract_features.output[0],
+        manifest=rules.prepare_dataset.output.manifest,
+    output:
+        table=PLAN.here(paths.UMAP),
+        figure=PLAN.here(paths.UMAP_FIGURE),
+        grid=PLAN.here(paths.UMAP_GRID),
+    log:
+        PLAN.log(paths.CELL_LOG, "embed_umap"),
+    benchmark:
+        PLAN.benchmark(paths.CELL_LOG, "embed_umap")
+    conda:
+        pins("analysis")
+    params:
+        **job("embed_umap", "analysis"),
+        settings=dump(STUDY.umap.model_dump(exclude={"datasets"})),
+    shell:
+        "{params.run} --features {input.features:q} --manifest {input.manifest:q}"
+        " --settings {params.settings:q} --out {output.table:q}"
+        " --figure {output.figure:q} --grid {output.grid:q} > {log} 2>&1"
+
+
+def explained(name):
+    """A file of the SVM cell that RISE explains; its protocol is the study's choice."""
+    return getattr(rules.fit_svm.output, name).replace("{protocol}", STUDY.rise.protocol)
+
+
+rule explain_rise:
+    input:
+        env=built(model_env),
+        manifest=rules.prepare_dataset.output.manifest,
+        weights=rules.fetch_weights.output[0],
+        predictions=explained("predictions"),
+        classifier=explained("classifier"),
+    output:
+        table=PLAN.here(paths.RISE),
+        figure=PLAN.here(paths.RISE_FIGURE),
+    log:
+        PLAN.log(paths.CELL_LOG, "explain_rise"),
+    benchmark:
+        PLAN.benchmark(paths.CELL_LOG, "explain_rise")
+    conda:
+        pins(model_env)
+    resources:
+        gpu=lambda wildcards: int(PLAN.model(wildcards.model).gpu),
+    params:
+        **job(
+            "explain_rise",
+            model_env,
+            code=lambda w: PLAN.encoder_code("explain_rise", w.model),
+        ),
+        spec=lambda wildcards: dump(PLAN.model(wildcards.model).extraction_spec()),
+        settings=dump(STUDY.rise.model_dump(exclude={"datasets"})),
+        title=lambda wildcards, input: PLAN.model(wildcards.model).title,
+        dataset=lambda wildcards, input: PLAN.dataset(wildcards.dataset).title,
+    shell:
+        "{params.run} --spec {params.spec:q} --weights {input.weights:q} --manifest {input.manifest:q}"
+        " --predictions {input.predictions:q} --classifier {input.classifier:q}"
+        " --settings {params.settings:q} --device auto --title {params.title:q}"
+        " --dataset-title {params.dataset:q} --out {output.table:q} --figure {output.figure:q} > {log} 2>&1"

@@ -1,0 +1,102 @@
+"""Study, plan and the few functions that turn wildcards into the plan's values."""
+
+from snakemake.settings.types import DeploymentMethod
+
+from discern import paths, preflight
+from discern.config import load_study
+from discern.errors import DiscernError
+from discern.plan import Plan, dump
+
+CONFIG_FILES = list(dict.fromkeys(["config.yaml", *map(str, workflow.overwrite_configfiles)]))
+USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
+try:
+    PLAN = Plan(load_study(config, CONFIG_FILES), workflow.basedir, USES_CONDA)
+    preflight.check_cards(PLAN.study, PLAN.registry)
+except DiscernError as error:
+    sys.exit(f"error: {error}")
+
+STUDY = PLAN.study
+if workflow.is_main_process:
+    print(preflight.summary(STUDY, PLAN.registry), file=sys.stderr)
+
+
+wildcard_constraints:
+    model="[a-z0-9_]+",
+    dataset="[a-z0-9_]+",
+    protocol="[a-z]+",
+    env="[a-z0-9_]+",
+    digest="[0-9a-f]{16}",
+
+
+def model_env(wildcards):
+    return PLAN.model(wildcards.model).environment
+
+
+def env_of(env, wildcards):
+    return env(wildcards) if callable(env) else env
+
+
+def built(env):
+    """Input: the environment's lock. Its age never matters, its pins are in the path."""
+    return lambda wildcards: [ancient(f) for f in PLAN.environment_lock(env_of(env, wildcards))]
+
+
+def pins(env):
+    """The environment file for conda: a path, or a function where the model decides."""
+    return (
+        (lambda wildcards: PLAN.environment_file(env(wildcards)))
+        if callable(env)
+        else PLAN.environment_file(env)
+    )
+
+
+def job(stage, env, code=None):
+    """The params every job has. `run` takes `input`, so the workflow does not track it."""
+    return {
+        "run": lambda wildcards, input, threads: PLAN.command(stage, env_of(env, wildcards), threads),
+        "env": lambda wildcards: PLAN.environment_digest(env_of(env, wildcards)),
+        "code": code or (lambda wildcards: PLAN.code(stage)),
+    }
+
+
+def analysis_python():
+    """An interpreter that can build tables outside a job, or None while there is none."""
+    if USES_CONDA:
+        pins_file = PLAN.environment_file("analysis")
+        prefixes = [e.address for e in workflow.dag.conda_envs.values() if str(e.file) == pins_file]
+        candidates = [Path(prefix) / "bin" / "python" for prefix in prefixes]
+    else:
+        candidates = [Path(PLAN.python("analysis"))]
+    return next((str(c) for c in candidates if c.is_file()), None)
+
+
+def report_failures():
+    """After a failed run: tables and report of what exists, failed cells marked with their reasons.
+
+    They are dated 1970 and forgotten by Snakemake, so the next run makes them again for certain.
+    """
+    if not (python := analysis_python()):
+        return
+    for stage, output, target in (
+        ("build_tables", PLAN.here(paths.TIDY), PLAN.here(paths.TABLES)),
+        ("render_report", PLAN.here(paths.REPORT), PLAN.here(paths.REPORT)),
+    ):
+        command = [
+            python,
+            str(PLAN.script(stage)),
+            "--study",
+            dump(STUDY),
+            "--out",
+            target,
+            "--partial",
+        ]
+        with open(PLAN.log(paths.STUDY_LOG, stage), "w") as log:
+            done = subprocess.run(command, stdout=log, stderr=log, check=False)
+        if done.returncode == 0:
+            os.utime(output, (0, 0))
+            workflow.persistence.cleanup_metadata(output)
+    print(
+        f"\nSome cells failed; reasons and logs: {PLAN.here(paths.REPORT)}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,23 @@
+"""Fetch one data set, or cut it from package files, and record what was fetched."""
+
+from pathlib import Path
+
+import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
+from discern.data.fetch import fetch_dataset
+from discern.registry import DatasetCard
+from discern.scripting import parser, run
+
+
+def main(options):
+    """One call."""
+    card = DatasetCard.model_validate_json(options.card)
+    fetch_dataset(card, Path(options.data_root), Path(options.downloads), Path(options.out))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--card", required=True, help="the card as JSON")
+    arguments.add_argument("--data-root", required=True, help="folder that holds one folder per data set")
+    arguments.add_argument("--downloads", required=True, help="cache of verified downloads")
+    arguments.add_argument("--out", required=True, help="the record to write")
+    run(main, arguments)
