@@ -33,6 +33,7 @@ class SvmSettings(Strict):
     """Linear SVM on standardised features, C = t * d / N."""
 
     estimator: Literal["squared_hinge_ovr", "hinge_ovo"] = "squared_hinge_ovr"
+    solver: Literal["newton", "liblinear"] = "newton"  # of squared_hinge_ovr; both solve LinearSVC's problem
     t: list[Positive] = Field(default=[1, 10, 100, 1000, 10000], min_length=1)
     selection: Literal["macro_f1", "accuracy"] = "macro_f1"
     tolerance: Positive = 1e-6  # relative duality gap at which a fit ends

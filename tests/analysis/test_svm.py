@@ -157,6 +157,23 @@ def test_cell_scores_separable_classes_perfectly_and_keeps_its_contracts(tmp_pat
     np.testing.assert_allclose(np.array(table["decision"][2 * held.sum() :]), ours)
 
 
+@pytest.mark.parametrize("solver", ["newton", "liblinear"])
+@pytest.mark.parametrize(("d", "distance"), [(200, 0.25), (12, 1.5)])
+def test_hold_out_predictions_can_be_recomputed_with_scikit_learn_alone(tmp_path, d, distance, solver):
+    x, y = planted(150, d, 3, distance)
+    files = write_cell(tmp_path, x, y, names(3))
+    rows, about, predictions, _ = fit(tmp_path, files, SvmSettings(t=[1, 100], solver=solver))
+    held = files.fold_of < 0
+    for fold, row in enumerate(rows):
+        train = ~held & (files.fold_of != fold)
+        scaler = StandardScaler().fit(x[train].astype(np.float64))
+        model = LinearSVC(C=row["C"], **about["estimator_parameters"])
+        model.fit(scaler.transform(x[train].astype(np.float64)), y[train])
+        ours = predictions.filter(np.array(predictions["fold"]) == fold)["predicted"].to_pylist()
+        assert model.predict(scaler.transform(x[held].astype(np.float64))).tolist() == ours
+        assert 0.4 < row["accuracy"] < 1  # not settled by separability alone
+
+
 def test_shuffled_labels_score_chance(tmp_path):
     x, y = planted(400, 30, 2, distance=6)
     files = write_cell(tmp_path, x, np.random.default_rng(5).permutation(y), names(2))

@@ -20,7 +20,7 @@ rule fit_svm:
         positive=lambda wildcards: PLAN.dataset(wildcards.dataset).positive_class or "",
     shell:
         "{params.run} --features {input.features:q} --manifest {input.manifest:q} --splits {input.splits:q}"
-        " --protocol {wildcards.protocol} --settings {params.settings:q} --positive-class {params.positive:q}"
+        " --protocol {wildcards.protocol} --settings {params.settings:q} --positive-class={params.positive:q}"
         " --scores {output.scores:q} --predictions {output.predictions:q}"
         " --classifier {output.classifier:q} > {log} 2>&1"
 

@@ -164,14 +164,19 @@ def _metadata(
 
 
 def _estimator_parameters(settings: SvmSettings, d: int, n_train: int) -> dict[str, Any]:
-    """What to give scikit-learn, beside C, to reproduce a fit without this package."""
+    """What to give LinearSVC or SVC, beside C, to reproduce a fit without this package.
+
+    LinearSVC's tolerance is on slacks, which the gradient multiplies by 2C: hence divided by the largest.
+    """
     if settings.estimator == PAIRWISE:
         return {"kernel": "linear"}
+    if settings.solver == "liblinear":
+        return {"random_state": settings.seed}
     largest = settings.t[-1] * d / n_train
     return {
         "loss": "squared_hinge",
         "dual": n_train <= d,
-        "tol": settings.tolerance / largest,
-        "max_iter": settings.max_iter,
+        "tol": 1e-6 / largest,
+        "max_iter": 50_000,
         "random_state": settings.seed,
     }

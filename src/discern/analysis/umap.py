@@ -140,10 +140,10 @@ def load_umap() -> Any:
         (umap.umap_, "compute_membership_strengths"),
         (umap.layouts, "_nb_optimize_layout_euclidean_single_epoch"),
     ):
-        function: Any = getattr(module, name, None)
+        function = getattr(module, name, None)
         # Another version may lack the function, and numba refuses a cache without a writable folder.
-        with contextlib.suppress(AttributeError, RuntimeError):
-            if not function.signatures:  # else it is compiled already
+        with contextlib.suppress(RuntimeError):
+            if function is not None and not function.signatures:  # else it is compiled already
                 function.enable_caching()
     return umap
 

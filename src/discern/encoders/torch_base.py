@@ -25,7 +25,7 @@ def torch_encoder(
     device = _device(request)
     layout = _memory_format(module, device)
     module = module.eval().requires_grad_(False).to(device, torch.float32)
-    module = module.to(memory_format=layout)  # type: ignore[call-overload]
+    module = module.to(memory_format=layout)
     call = forward or module
 
     def encode(batch: np.ndarray) -> np.ndarray:
