@@ -49,18 +49,13 @@ rule embed_umap:
         " --figure {output.figure:q} --grid {output.grid:q} > {log} 2>&1"
 
 
-def explained(name):
-    """A file of the SVM cell that RISE explains; its protocol is the study's choice."""
-    return getattr(rules.fit_svm.output, name).replace("{protocol}", STUDY.rise.protocol)
-
-
 rule explain_rise:
     input:
         env=built(model_env),
         manifest=rules.prepare_dataset.output.manifest,
         weights=rules.fetch_weights.output[0],
-        predictions=explained("predictions"),
-        classifier=explained("classifier"),
+        predictions=for_rise(rules.fit_svm.output.predictions),
+        classifier=for_rise(rules.fit_svm.output.classifier),
     output:
         table=PLAN.here(paths.RISE),
         figure=PLAN.here(paths.RISE_FIGURE),

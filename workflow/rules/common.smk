@@ -60,6 +60,11 @@ def job(stage, env, code=None):
     }
 
 
+def for_rise(file):
+    """A file of the SVM cell that RISE explains: the protocol is the study's choice."""
+    return file.replace("{protocol}", STUDY.rise.protocol)
+
+
 def analysis_python():
     """An interpreter that can build tables outside a job, or None while there is none."""
     if USES_CONDA:

@@ -17,7 +17,7 @@ rule fetch_dataset:
             code=lambda wildcards: PLAN.recipe_code(wildcards.dataset),
         ),
         source=lambda wildcards: dump(PLAN.dataset(wildcards.dataset).source),
-        root=STUDY.data_root,
+        root=lambda wildcards: STUDY.data_root,
         downloads=lambda wildcards, input: paths.DOWNLOADS,
         card=lambda wildcards, input: dump(PLAN.dataset(wildcards.dataset)),
     shell:
