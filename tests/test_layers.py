@@ -22,7 +22,7 @@ LAYERS = [
     {"features"},
     {"analysis"},
     {"report"},
-    {"plan", "preflight", "results", "schemas"},
+    {"locks", "plan", "preflight", "results", "schemas"},
     {"doctor"},
     {"cli"},
     {"__main__"},

@@ -75,9 +75,12 @@ def build(path: Path | str, lock: Path | str) -> None:
 
 
 def _call(command: list[str]) -> str:
-    done = subprocess.run(command, env=_uv_variables(), text=True, stdout=subprocess.PIPE, check=False)
+    """Run one uv command; its messages go to the log, and into the error if it fails."""
+    done = subprocess.run(command, env=_uv_variables(), text=True, capture_output=True, check=False)
+    sys.stderr.write(done.stderr)
     if done.returncode:
-        raise DiscernError(f"{' '.join(command[2:4])} failed with status {done.returncode}")
+        reason = " ".join(done.stderr.rpartition("error: ")[2].split())
+        raise DiscernError(f"{' '.join(command[2:4])} failed: {reason[:400] or done.returncode}")
     return done.stdout
 
 

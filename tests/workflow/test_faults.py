@@ -38,6 +38,7 @@ def test_a_broken_environment_fails_only_its_own_models(project):
     rows = {row["model"]: row for row in tidy(project, "faulty")}
     assert rows["pixels32"]["status"] == "made"
     assert rows["broken"]["status"] == "failed"
+    assert "tqdm-that-does-not-exist" in rows["broken"]["reason"]
     assert "build_environment" in rows["broken"]["log"]
     assert (project.path / rows["broken"]["log"]).is_file()
     page = (project.path / paths.REPORT.format(study="faulty")).read_text()
@@ -85,7 +86,6 @@ def test_killed_in_mid_run_then_finished_gives_the_same_tables(project):
     process.wait()
     assert not (project.path / paths.TIDY.format(study="killed")).exists()
 
-    project.snakemake("--unlock", study=study)
     assert project.snakemake(study=study).status == 0
     undisturbed = {
         r["model"]: r["mean"]

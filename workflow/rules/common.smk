@@ -1,10 +1,12 @@
 """Study, plan and the few functions that turn wildcards into the plan's values."""
 
+from snakemake.io import IOFile
 from snakemake.settings.types import DeploymentMethod
 
 from discern import paths, preflight
 from discern.config import load_study
 from discern.errors import DiscernError
+from discern.locks import release_stale_lock
 from discern.plan import Plan, dump
 
 CONFIG_FILES = list(dict.fromkeys(["config.yaml", *map(str, workflow.overwrite_configfiles)]))
@@ -19,6 +21,8 @@ except DiscernError as error:
 STUDY = PLAN.study
 if workflow.is_main_process:
     print(preflight.summary(STUDY, PLAN.registry), file=sys.stderr)
+    if release_stale_lock():
+        print("released the lock of a run that was killed", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -96,11 +100,13 @@ def report_failures():
             target,
             "--partial",
         ]
-        with open(PLAN.log(paths.STUDY_LOG, stage), "w") as log:
+        record = Path(PLAN.log(paths.STUDY_LOG, stage))
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with record.open("w") as log:
             done = subprocess.run(command, stdout=log, stderr=log, check=False)
         if done.returncode == 0:
             os.utime(output, (0, 0))
-            workflow.persistence.cleanup_metadata(output)
+            workflow.persistence.cleanup_metadata(IOFile(output))
     print(
         f"\nSome cells failed; reasons and logs: {PLAN.here(paths.REPORT)}",
         file=sys.stderr,
