@@ -49,6 +49,7 @@ def test_a_broken_environment_fails_only_its_own_models(project):
     assert run.status == 0, run.text
     assert all("broken" in w for r, w in run.jobs if w and r != "build_environment"), run.jobs
     assert {row["status"] for row in tidy(project, "faulty")} == {"made"}
+    assert not project.plan(study=study).rules
 
 
 def test_a_feature_file_cut_in_half_names_itself_and_its_repair(project):

@@ -1,5 +1,7 @@
 """Study, plan and the few functions that turn wildcards into the plan's values."""
 
+from types import SimpleNamespace
+
 from snakemake.io import IOFile
 from snakemake.settings.types import DeploymentMethod
 
@@ -83,7 +85,7 @@ def analysis_python():
 def report_failures():
     """After a failed run: tables and report of what exists, failed cells marked with their reasons.
 
-    They are dated 1970 and forgotten by Snakemake, so the next run makes them again for certain.
+    They are marked incomplete, which they are: the next run makes them, and so all they lack, again.
     """
     if not (python := analysis_python()):
         return
@@ -105,8 +107,7 @@ def report_failures():
         with record.open("w") as log:
             done = subprocess.run(command, stdout=log, stderr=log, check=False)
         if done.returncode == 0:
-            os.utime(output, (0, 0))
-            workflow.persistence.cleanup_metadata(IOFile(output))
+            workflow.persistence.started(SimpleNamespace(output=[IOFile(output)]))
     print(
         f"\nSome cells failed; reasons and logs: {PLAN.here(paths.REPORT)}",
         file=sys.stderr,
