@@ -1,0 +1,44 @@
+"""What the README shows is valid: its cards and its study parse, its commands and files exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from discern.cli import main
+from discern.config import Study
+from discern.registry import DatasetCard, ModelCard
+from discern.validation import parse
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"), [("loader", ModelCard), ("adapter", DatasetCard), ("study", Study)]
+)
+def test_every_yaml_block_parses(field, kind):
+    [block] = [block for block in BLOCKS if field in block]
+    parse(kind, block, "README.md")
+
+
+def test_every_linked_file_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"python -m discern (\w+)", README))))
+def test_every_command_exists(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "usage" in capsys.readouterr().out
