@@ -15,6 +15,7 @@ from pathlib import Path
 
 from discern import preflight
 from discern.config import Study
+from discern.data.fetch import hub_token
 from discern.environments import read_environment
 from discern.errors import DiscernError
 from discern.registry import HubFile, Registry
@@ -166,7 +167,7 @@ def inputs(study: Study, registry: Registry) -> Iterator[Finding]:
     total = len(study.models) + len(study.datasets)
     yield Finding("PASS", "inputs", f"{total - len(missing)} of {total} are here or fetched automatically")
     gated = [m for m in study.models if getattr(_hub(registry, m), "gated", False)]
-    if gated and not preflight.hub_token():
+    if gated and not hub_token():
         yield Finding(
             "WARN",
             "HF_TOKEN",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from discern import paths
 from discern.config import Study
+from discern.data.fetch import hub_token
 from discern.data.fetch import missing as missing_dataset
 from discern.encoders.weights import missing as missing_weights
 from discern.environments import read_environment
@@ -40,12 +41,6 @@ def dataset_folder(card: DatasetCard, data_root: str) -> Path:
 def weights_folder(card: ModelCard) -> Path:
     """Where the weight files of a model lie."""
     return Path(paths.WEIGHTS_FETCHED.format(model=card.name)).parent
-
-
-def hub_token() -> bool:
-    """Whether an access token of the Hugging Face Hub is set or stored; its value is not read."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    return bool(os.environ.get("HF_TOKEN")) or (home / "token").is_file()
 
 
 def dataset_need(card: DatasetCard, data_root: str) -> str | None:

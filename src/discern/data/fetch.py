@@ -69,7 +69,7 @@ def missing(card: DatasetCard, data_root: Path) -> str | None:
         return str(
             problem(where, "the card pins no revision", repair=f"set `revision` in the card, or {place}")
         )
-    if source.gated and not _hub_token():
+    if source.gated and not hub_token():
         page = source.terms or f"https://huggingface.co/datasets/{source.repo}"
         return str(
             problem(
@@ -81,7 +81,8 @@ def missing(card: DatasetCard, data_root: Path) -> str | None:
     return None
 
 
-def _hub_token() -> bool:
+def hub_token() -> bool:
+    """Whether an access token of the Hugging Face Hub is set or stored; its value is not read."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     return bool(os.environ.get("HF_TOKEN")) or (home / "token").is_file()
 
