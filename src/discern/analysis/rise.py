@@ -45,8 +45,8 @@ def saliency_map(
     ``image`` is the preprocessed input, float32 (C, H, W) with H = W = ``masks.size``. Units are those
     of the decision value. ``centred`` subtracts what the mean decision adds by chance: a pixel that the
     drawn masks happen to show more often is hotter for that reason alone, in proportion to the mean; the
-    expected mask is p everywhere, so that part is known. Same expectation, 5 to 8 times fewer masks for
-    equal error where decisions are far from zero (MobileNetV2, MR organs).
+    expected mask is p everywhere, so that part is known. Same expectation, fewer masks for
+    equal error where decisions are far from zero.
 
     Memory: one batch of masks and one of masked images, whatever N is.
     """
