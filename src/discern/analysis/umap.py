@@ -126,7 +126,8 @@ def embed_grid(
 def load_umap() -> Any:
     """Import umap-learn with the machine code of its slow-to-compile functions kept on disk.
 
-    It compiles three functions anew in every process; numba can keep them, beside the environment. Where that is impossible everything works as before, only slower.
+    It compiles three functions anew in every process; numba can keep them, beside the
+    environment. Where that is impossible everything works as before, only slower.
     """
     if os.access(sys.prefix, os.W_OK):  # numba reads the variable when it is first imported
         os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(sys.prefix) / "numba-cache"))
