@@ -77,6 +77,6 @@ def test_an_environment_is_built_and_locked(written, tmp_path):
 
 def test_a_failed_build_leaves_no_lock(written, tmp_path):
     lock = tmp_path / "built" / "lock.txt"
-    with pytest.raises(DiscernError, match="failed with status"):
+    with pytest.raises(DiscernError, match=r"uv venv failed: No interpreter found for Python 9\.99"):
         build(written("dependencies:\n  - python=9.99\n"), lock)
     assert not lock.exists()

@@ -6,6 +6,7 @@ so a broken environment fails alone.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -80,7 +81,8 @@ def _call(command: list[str]) -> str:
     sys.stderr.write(done.stderr)
     if done.returncode:
         reason = " ".join(done.stderr.rpartition("error: ")[2].split())
-        raise DiscernError(f"{' '.join(command[2:4])} failed: {reason[:400] or done.returncode}")
+        name = " ".join(itertools.takewhile(lambda word: not word.startswith("-"), command[2:]))
+        raise DiscernError(f"uv {name} failed: {reason[:400] or f'status {done.returncode}'}")
     return done.stdout
 
 
