@@ -8,8 +8,8 @@ P is 1-strongly convex, so P(v) - min P <= 1/2 |grad P(v)|^2: every fit carries 
 
 Solved by the finite Newton method of Keerthi & DeCoste (JMLR 6, 2005): P is piecewise quadratic, a step
 is a ridge regression on the rows inside the margin, an exact line search makes it end after finitely many
-steps. LinearSVC's own solvers reach the same classifier where they converge, but take many times longer,
-and with overlapping classes and N > d they stop far from the optimum once t >= 100 (`make bench`).
+steps. LinearSVC's own solvers reach the same classifier where they converge; on overlapping classes their
+defaults end sooner, but far from the optimum once t >= 100 (`make bench` prints the gap they leave).
 """
 
 from __future__ import annotations
