@@ -8,7 +8,8 @@ import yaml
 
 from discern.cli import main
 from discern.config import Study
-from discern.registry import DatasetCard, ModelCard
+from discern.dataset_card import DatasetCard
+from discern.model_card import ModelCard
 from discern.validation import parse
 
 ROOT = Path(__file__).resolve().parents[1]

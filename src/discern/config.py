@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from discern.errors import DiscernError, did_you_mean
-from discern.registry import Name, Registry
+from discern.model_card import ModelName
+from discern.registry import Registry
+from discern.sources import Name
 from discern.validation import Strict, load_yaml, parse
 
 Positive = Annotated[float, Field(gt=0)]
@@ -90,10 +92,11 @@ class Study(Strict):
     """Everything that a user chooses."""
 
     study: Name
-    models: list[Name] = Field(min_length=1)
+    models: list[ModelName] = Field(min_length=1)  # model, model@feature or model@variant
     datasets: list[Name] = Field(min_length=1)
     registry: list[str] = ["registry"]
     data_root: str = "resources/datasets"
+    allow_remote_code: bool = False  # lets models run code that was published with their weights
     reference: str | None = None  # published tables to compare with: registry/reference/<name>.csv
     note: str = ""  # printed on top of the report
     split: SplitSettings = SplitSettings()

@@ -18,7 +18,8 @@ from discern.config import Study
 from discern.data.fetch import hub_token
 from discern.environments import read_environment
 from discern.errors import DiscernError
-from discern.registry import HubFile, Registry
+from discern.registry import Registry
+from discern.sources import HubFile
 
 GIB = 2**30
 LOW_DISK, NO_DISK, LOW_MEMORY = 20 * GIB, 2 * GIB, 8 * GIB

@@ -30,7 +30,7 @@ from discern.archives import is_archive as is_archive
 from discern.archives import unpack as unpack
 from discern.errors import DiscernError, problem
 from discern.files import sha256_file
-from discern.registry import HubFile, PackageFile, UrlFile
+from discern.sources import HubFile, PackageFile, UrlFile
 
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without an answer

@@ -22,7 +22,20 @@ SOURCE = Path(__file__).resolve().parent
 #: Modules that only carry values from files to functions. They are left out of code digests, so that
 #: a new card field does not re-extract everything; a change of meaning raises CONTRACT_VERSION.
 PLUMBING = frozenset(
-    {"config", "contracts", "errors", "files", "fingerprint", "paths", "registry", "scripting", "validation"}
+    {
+        "config",
+        "contracts",
+        "dataset_card",
+        "errors",
+        "files",
+        "fingerprint",
+        "model_card",
+        "paths",
+        "registry",
+        "scripting",
+        "sources",
+        "validation",
+    }
 )
 
 

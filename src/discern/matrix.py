@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from discern.config import Study
-from discern.registry import DatasetCard, ModelCard, Registry
+from discern.dataset_card import DatasetCard
+from discern.model_card import ModelCard
+from discern.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,13 @@ from pydantic import BaseModel
 
 from discern import paths
 from discern.config import Study
+from discern.dataset_card import DatasetCard
 from discern.environments import environment_digest
 from discern.fingerprint import code_digest, digest
 from discern.matrix import Cell, cells, protocols
-from discern.registry import DatasetCard, ModelCard, RecipeSource, Registry
+from discern.model_card import WORDS, ModelCard
+from discern.registry import Registry
+from discern.sources import RecipeSource
 
 
 def dump(value: BaseModel | dict[str, Any]) -> str:
@@ -95,6 +98,16 @@ class Plan:
         """A model's card."""
         return self.registry.models[name]
 
+    def weights_source(self, name: str) -> str:
+        """What the fetched files of a model depend on: where from, and which tensors are wanted."""
+        card = self.model(name)
+        return dump(
+            {
+                "weights": card.weights.model_dump(mode="json", exclude=WORDS),
+                "prefixes": card.wanted_prefixes(),
+            }
+        )
+
     def dataset(self, name: str) -> DatasetCard:
         """A data set's card."""
         return self.registry.datasets[name]
@@ -108,8 +121,17 @@ class Plan:
         return code_digest(folder / f"{source.recipe}.py")
 
     def encoder_code(self, rule: str, model: str) -> str:
-        """Digest of a rule's code with the one loading route that this model takes."""
-        return self.code(rule, f"discern.encoders.{self.model(model).loader.route}_route")
+        """Digest of a rule's code with the one loading route, and the module, that this model takes."""
+        loader = self.model(model).loader
+        modules = [f"discern.encoders.{loader.route}_route"]
+        own = ""
+        if loader.route == "python":
+            module = loader.arch.partition(":")[0]
+            modules += [module] if module.startswith("discern.") else []
+            file = self.base.joinpath(*module.split(".")).with_suffix(".py")
+            own = file.read_text(encoding="utf-8") if file.is_file() else ""
+        code = self.code(rule, *modules)
+        return digest([code, own]) if own else code
 
     def fingerprint(self, model: str) -> str:
         """What a feature file depends on beside its manifest: card, environment and code."""

@@ -14,11 +14,14 @@ from discern import paths
 from discern.config import Study
 from discern.data.fetch import hub_token
 from discern.data.fetch import missing as missing_dataset
+from discern.dataset_card import DatasetCard
 from discern.encoders.weights import missing as missing_weights
 from discern.environments import read_environment
 from discern.errors import DiscernError, problem
 from discern.matrix import cells
-from discern.registry import DatasetCard, HubFile, ModelCard, Registry
+from discern.model_card import ModelCard
+from discern.registry import Registry
+from discern.sources import HubFile
 
 ENVIRONMENTS = Path("envs")
 
@@ -68,7 +71,7 @@ def missing_inputs(study: Study, registry: Registry) -> list[Missing]:
         if need := dataset_need(card, study.data_root):
             found.append(Missing("data set", name, need, str(dataset_folder(card, study.data_root))))
     for name in study.models:
-        model = registry.models[name]
+        model = registry.models[registry.models.owner(name)]
         if need := weights_need(model):
             by_hand = not isinstance(model.weights, HubFile)
             found.append(Missing("weights", name, need, str(weights_folder(model)) if by_hand else ""))

@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from discern import registry
+from discern import dataset_card, model_card, sources
 from discern.config import Study
+from discern.dataset_card import DatasetCard
 from discern.files import write_text
-from discern.registry import DatasetCard, ModelCard
+from discern.model_card import ModelCard
 
 FOLDER = Path("workflow/schemas")
 FIELDS = Path("docs/registry.md")
@@ -42,9 +43,12 @@ def write_schemas(folder: Path = FOLDER) -> list[Path]:
     return files
 
 
-# Which records of ``discern.registry`` are tables of the docs, in the order of the page.
+# Which records are tables of the docs, in the order of the page.
 TABLES = {
-    "model": ["ModelCard", "Loader", "Preprocess", "Feature", "Training"],
+    "model": [
+        "ModelCard", "Loader", "Preprocess", "VolumePreprocess", "Feature", "TextTower", "Tokenizer",
+        "Training", "Parity",
+    ],
     "dataset": ["DatasetCard", "ClassEntry", "Adapter", "Join"],
     "source": [
         "PackageFile", "HubFile", "UrlFile", "ManualFile", "Library", "Nothing", "RecipeSource",
@@ -63,9 +67,14 @@ def with_fields(page: str) -> str:
     for name, records in TABLES.items():
         before, rest = page.split(BEGIN.format(name) + "\n", 1)
         after = rest.split(END, 1)[1]
-        tables = "\n".join(_fields(getattr(registry, record)) for record in records)
+        tables = "\n".join(_fields(_record(record)) for record in records)
         page = f"{before}{BEGIN.format(name)}\n{tables}{END}{after}"
     return page
+
+
+def _record(name: str) -> type[BaseModel]:
+    modules = (model_card, dataset_card, sources)
+    return next(getattr(m, name) for m in modules if hasattr(m, name))
 
 
 def _fields(record: type[BaseModel]) -> str:

@@ -13,7 +13,7 @@ from discern.contracts import MANIFEST, PREDICTIONS, RISE, read_table, write_jso
 from discern.encoders import preprocess
 from discern.encoders.base import load_encoder
 from discern.errors import DiscernError
-from discern.registry import ModelCard
+from discern.model_card import ModelCard
 
 SIZE = 32
 QUADRANT = np.zeros((SIZE, SIZE), bool)

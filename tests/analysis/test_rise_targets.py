@@ -8,7 +8,7 @@ from PIL import Image
 
 from discern.analysis.rise_targets import score_target, target_in_frame
 from discern.errors import DiscernError
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 SQUASH = Preprocess(resize="squash", size=20)
 CROP = Preprocess(resize="shortest", size=40, crop=20)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from discern.data.adapters import read_rows, scan
+from discern.dataset_card import Adapter
 from discern.errors import DiscernError
-from discern.registry import Adapter, Registry
+from discern.registry import Registry
 
 REGISTRY = Registry([Path(__file__).parents[2] / "registry"])
 

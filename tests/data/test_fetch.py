@@ -7,8 +7,9 @@ import zipfile
 import pytest
 
 from discern.data.fetch import fetch_dataset, missing
+from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
-from discern.registry import DatasetCard, Registry
+from discern.registry import Registry
 
 
 def card(source, adapter=None):

@@ -12,8 +12,8 @@ from PIL import Image
 
 from discern.contracts import MANIFEST, SPLITS, read_json, read_table, sha256_file, write_json
 from discern.data.manifest import prepare_dataset
+from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
-from discern.registry import DatasetCard
 
 PROJECT = Path(__file__).parents[2]
 

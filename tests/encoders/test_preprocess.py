@@ -7,7 +7,7 @@ from torchvision import transforms
 
 from discern.encoders.preprocess import apply, apply_mask, describe, pad_colour, view
 from discern.errors import DiscernError
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 MODES = {"bilinear": transforms.InterpolationMode.BILINEAR, "bicubic": transforms.InterpolationMode.BICUBIC}

@@ -31,12 +31,12 @@ VISION = {
 TOWER = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 8, "image_size": SIZE}
 
 
-def spec(d, **loader):
+def spec(d, output="", **loader):
     return {
         "name": "planted",
         "loader": loader,
         "preprocess": {"resize": "squash", "size": SIZE},
-        "feature": {"name": "planted", "d": d},
+        "feature": {"name": "planted", "d": d, "output": output},
     }
 
 

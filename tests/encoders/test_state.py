@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from discern.encoders.base import Request
 from discern.encoders.state import read_state, restore
 from discern.errors import DiscernError
-from discern.registry import Loader, Preprocess
+from discern.model_card import Loader, Preprocess
 
 
 def network(classes=3):
@@ -22,6 +22,7 @@ def request(file, **loader):
         "planted",
         Loader(route="timm", **loader),
         Preprocess(resize="none", size=4),
+        "",
         5,
         {Path(file).name: Path(file)} if file else {},
         "cpu",

@@ -12,7 +12,7 @@ from discern.contracts import sha256_file
 from discern.encoders import weights
 from discern.encoders.weights import fetch_weights, missing, read_weights
 from discern.errors import DiscernError
-from discern.registry import ModelCard
+from discern.model_card import ModelCard
 
 
 def card(**source):

@@ -116,7 +116,7 @@ def test_a_feature_that_is_not_finite_names_its_image(project):
 class Small:
     """An encoder whose memory holds ``room`` pictures; its feature is the pictures' mean."""
 
-    d, input_size, device = 1, 2, "a small device"
+    d, input_size, device = 1, (2, 2), "a small device"
 
     def __init__(self, room, error):
         self.room, self.error, self.sizes = room, error, []
@@ -153,7 +153,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(error, caplog):
 
 def test_one_picture_that_does_not_fit_is_an_error_with_the_figure():
     error = RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
-    with pytest.raises(DiscernError, match=r"not even one picture of 2 px.*3\.00 GiB"):
+    with pytest.raises(DiscernError, match=r"not even one picture of 2 x 2 px.*3\.00 GiB"):
         Batches(Small(0, error), 4).encode(PICTURES)
 
 

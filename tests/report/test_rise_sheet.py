@@ -6,7 +6,7 @@ from PIL import Image, ImageFont
 
 from discern.contracts import MANIFEST, RISE, write_table
 from discern.errors import DiscernError
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 from discern.report.rise_ink import colours, font, outline, plain, shorten
 from discern.report.rise_sheet import OUTLINE, WIDTH, Panel, draw_cell, draw_sheet, overlay
 

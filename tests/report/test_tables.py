@@ -82,7 +82,18 @@ def test_a_damaged_score_file_is_a_failed_cell(small):
 
 def test_inapplicable_cells_and_data_sets_without_groups(small):
     project, study = small
-    project.model("volumes", title="Volumes", volumetric=True)
+    project.model(
+        "volumes",
+        title="Volumes",
+        preprocess=None,
+        volume={
+            "spacing": [1, 1, 1],
+            "window": [-1000, 1000],
+            "scaled": [0, 1],
+            "size": [4, 4, 4],
+            "fill": 0,
+        },
+    )
     study = study.model_copy(
         update={
             "models": [*study.models, "volumes"],

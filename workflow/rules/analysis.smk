@@ -53,7 +53,7 @@ rule explain_rise:
     input:
         env=built(model_env),
         manifest=rules.prepare_dataset.output.manifest,
-        weights=rules.fetch_weights.output[0],
+        weights=weights_of,
         predictions=for_rise(rules.fit_svm.output.predictions),
         classifier=for_rise(rules.fit_svm.output.classifier),
     output:

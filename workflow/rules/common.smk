@@ -28,7 +28,7 @@ if workflow.is_main_process:
 
 
 wildcard_constraints:
-    model="[a-z0-9_]+",
+    model="[a-z0-9_@]+",
     dataset="[a-z0-9_]+",
     protocol="[a-z]+",
     env="[a-z0-9_]+",
@@ -37,6 +37,11 @@ wildcard_constraints:
 
 def model_env(wildcards):
     return PLAN.model(wildcards.model).environment
+
+
+def weights_of(wildcards):
+    """The record of a model's weights: variants share the files of their model where they can."""
+    return paths.WEIGHTS_FETCHED.format(model=PLAN.registry.models.owner(wildcards.model))
 
 
 def env_of(env, wildcards):

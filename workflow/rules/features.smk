@@ -13,7 +13,7 @@ rule fetch_weights:
     params:
         # Weights are pinned by hash or revision: the code that fetches them cannot change them.
         **job("fetch_weights", "data", code=lambda wildcards: ""),
-        weights=lambda wildcards: dump(PLAN.model(wildcards.model).weights),
+        source=lambda wildcards: PLAN.weights_source(wildcards.model),
         downloads=lambda wildcards, input: paths.DOWNLOADS,
         card=lambda wildcards, input: dump(PLAN.model(wildcards.model)),
     shell:
@@ -24,7 +24,7 @@ rule extract_features:
     input:
         env=built(model_env),
         manifest=rules.prepare_dataset.output.manifest,
-        weights=rules.fetch_weights.output[0],
+        weights=weights_of,
     output:
         paths.FEATURES,
     log:

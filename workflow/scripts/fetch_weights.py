@@ -2,7 +2,7 @@
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
 from discern.encoders.weights import fetch_weights
-from discern.registry import ModelCard
+from discern.model_card import ModelCard
 from discern.scripting import parser, run
 
 

@@ -28,7 +28,7 @@ from discern.encoders.base import Encoder, load_encoder
 from discern.encoders.record import read_weights
 from discern.errors import DiscernError, problem
 from discern.features.extract import Batches
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 
 def saliency_map(
@@ -181,7 +181,7 @@ def explain_cell(
     chosen = choose_images(read_fold(predictions, settings.fold), settings)
     rows, about = _manifest_rows(manifest, chosen)
     transform = Preprocess.model_validate(spec["preprocess"])
-    size = transform.input_size
+    size = transform.input_size[0]
     explainer = Explainer(
         encoder=Batches(load_encoder(spec, read_weights(weights), device), settings.batch_size),
         classifier=load_classifier(classifier, settings.fold),

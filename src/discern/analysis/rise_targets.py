@@ -13,7 +13,7 @@ import numpy as np
 from discern.data.images import open_rgb
 from discern.encoders import preprocess
 from discern.errors import problem
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 #: Share of the pixels that count as the hottest.
 HOTTEST = 0.05

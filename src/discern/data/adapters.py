@@ -17,8 +17,8 @@ import numpy as np
 
 from discern.data.images import SUFFIXES, npz_array
 from discern.data.tables import CsvRow, cell, read_csv, require
+from discern.dataset_card import Adapter, Join
 from discern.errors import DiscernError, did_you_mean, listed, problem
-from discern.registry import Adapter, Join
 
 #: Folders that archive programs and file managers leave behind.
 JUNK = frozenset({"__MACOSX"})

@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, problem
 from discern.files import sha256_file, write_json
-from discern.registry import DatasetCard, HubFile, ManualFile, RecipeSource, UrlFile
+from discern.sources import HubFile, ManualFile, RecipeSource, UrlFile
 
 #: Says that the folder was downloaded, not filled by a person; a person's files are never replaced.
 MARK = ".downloaded"

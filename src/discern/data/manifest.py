@@ -20,8 +20,8 @@ from tqdm import tqdm
 from discern.contracts import MANIFEST, ContractError, read_json, write_json, write_table
 from discern.data.adapters import Row, Scan, scan
 from discern.data.audit import Damaged, Inspected, build_audit, inspect
+from discern.dataset_card import DatasetCard
 from discern.errors import SHOWN, did_you_mean, listed, problem
-from discern.registry import DatasetCard
 
 log = logging.getLogger("discern")
 

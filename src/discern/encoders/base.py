@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from discern.errors import DiscernError, problem
-from discern.registry import Loader, Preprocess
+from discern.model_card import Loader, Preprocess
 
 
 class Encoder(Protocol):
     """A frozen image encoder."""
 
     d: int  # length of the feature
-    input_size: int  # side of the input square in pixels
+    input_size: tuple[int, int]  # height and width of the input in pixels
     device: str  # where it computes, in words
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
@@ -34,6 +34,7 @@ class Request:
     model: str
     loader: Loader
     preprocess: Preprocess
+    output: str  # the feature's name in its route; empty: the encoder's own output
     d: int
     weights: dict[str, Path]
     device: str
@@ -55,7 +56,7 @@ class FunctionEncoder:
             raise problem(
                 f"model '{self._model}'",
                 f"the encoder's output has shape {features.shape}, the card says ({len(batch)}, {self.d})",
-                repair="correct features[0].d or loader.output in the model card",
+                repair="correct d or output of this feature in the model card",
             )
         return np.ascontiguousarray(features, dtype=np.float32)
 
@@ -69,6 +70,7 @@ def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "
         model=spec["name"],
         loader=Loader.model_validate(spec["loader"]),
         preprocess=Preprocess.model_validate(spec["preprocess"]),
+        output=spec["feature"].get("output", ""),
         d=spec["feature"]["d"],
         weights=weights,
         device=device,
@@ -100,14 +102,14 @@ def weight_files(request: Request, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def only(request: Request, *outputs: str) -> str:
-    """``loader.output`` if it is one of ``outputs``, else DiscernError naming them."""
-    if request.loader.output not in outputs:
+    """The wanted output if it is one of ``outputs``, else DiscernError naming them."""
+    if request.output not in outputs:
         raise problem(
             f"model '{request.model}'",
-            f"loader.output '{request.loader.output}' is unknown to route '{request.loader.route}'",
+            f"output '{request.output}' is unknown to route '{request.loader.route}'",
             allowed=[o or "'' (the encoder's own output)" for o in outputs],
         )
-    return request.loader.output
+    return request.output
 
 
 def thread_count() -> int:

@@ -13,7 +13,7 @@ from discern.errors import did_you_mean, problem
 
 
 def load(request: Request) -> Encoder:
-    """The graph in the card's ``.onnx`` file; feature: the tensor ``loader.output``.
+    """The graph in the card's ``.onnx`` file; feature: the tensor ``output``.
 
     A feature map (four axes) is averaged over height and width. The layout NCHW or NHWC is read from
     the shape of the graph's input. Runs on the CPU.
@@ -49,9 +49,9 @@ def load(request: Request) -> Encoder:
 
 
 def _add_output(model: Any, request: Request) -> str:
-    """Make ``loader.output`` an output of the graph; empty: its first output."""
+    """Make ``output`` an output of the graph; empty: its first output."""
     present = [o.name for o in model.graph.output]
-    wanted = request.loader.output or present[0]
+    wanted = request.output or present[0]
     if wanted not in present:
         inner = [name for node in model.graph.node for name in node.output]
         if wanted not in inner:

@@ -18,7 +18,7 @@ from discern.errors import did_you_mean, problem
 def load(request: Request) -> Encoder:
     """Image tower of ``loader.arch``, or of ``loader.options`` (embed_dim, vision_cfg, quick_gelu).
 
-    ``loader.prefix`` is usually ``visual.``. ``loader.output``: empty, the projected embedding;
+    ``loader.prefix`` is usually ``visual.``. ``output``: empty, the projected embedding;
     ``pre_projection``, the vector before the projection.
     """
     output = only(request, "", "pre_projection")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from discern.errors import problem
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 Size = tuple[int, int]  # width, height
 
@@ -107,17 +107,20 @@ def _frame(
         image = image.resize(_resized(image.size, p), resampling)
     if p.crop is not None and min(image.size) >= p.crop:
         image = _centre_crop(image, p.crop)
-    if image.size != (p.input_size, p.input_size):
+    height, width = p.input_size
+    if image.size != (width, height):
         raise problem(
             "preprocess",
             f"the picture is {image.width} x {image.height} px after resize '{p.resize}', "
-            f"the encoder takes {p.input_size} x {p.input_size}",
+            f"the encoder takes {width} x {height}",
             repair="choose another resize, or a crop not larger than the resized picture",
         )
     return image
 
 
 def _resized(size: Size, p: Preprocess) -> Size:
+    if isinstance(p.size, tuple):
+        return p.size[1], p.size[0]
     if p.resize != "shortest":
         return p.size, p.size
     width, height = size

@@ -16,7 +16,7 @@ from discern.errors import did_you_mean, problem
 def load(request: Request) -> Encoder:
     """Architecture ``loader.arch`` of timm.
 
-    ``loader.output``: empty, the pooled feature that the classifier would receive; ``cls``, the first
+    ``output``: empty, the pooled feature that the classifier would receive; ``cls``, the first
     token of the last layer; ``patch_mean``, the mean of its patch tokens; ``head``, the head is kept.
     """
     output = only(request, "", "cls", "patch_mean", "head")

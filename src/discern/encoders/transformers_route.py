@@ -18,14 +18,14 @@ OUTPUT = re.compile(r"(pooler_output|image_embeds|(cls|patch_mean)(@-?\d+)?)")
 def load(request: Request) -> Encoder:
     """Class ``loader.arch`` (such as SiglipVisionModel) with the configuration ``loader.options``.
 
-    ``loader.output``: ``pooler_output``, ``image_embeds``, ``cls`` (first token) or ``patch_mean`` of
+    ``output``: ``pooler_output``, ``image_embeds``, ``cls`` (first token) or ``patch_mean`` of
     the last hidden state; ``cls@-2`` and ``patch_mean@-2`` take the layer before.
     """
-    output = request.loader.output
+    output = request.output
     if not OUTPUT.fullmatch(output):
         raise problem(
             f"model '{request.model}'",
-            f"loader.output '{output}' is unknown to route 'transformers'",
+            f"output '{output}' is unknown to route 'transformers'",
             allowed=["pooler_output", "image_embeds", "cls", "patch_mean", "cls@-2", "patch_mean@-2"],
         )
     kind = getattr(transformers, request.loader.arch, None)

@@ -10,15 +10,8 @@ from discern import paths
 from discern.encoders.record import read_weights, write_record
 from discern.errors import DiscernError, problem
 from discern.files import sha256_file
-from discern.registry import (
-    HubFile,
-    Library,
-    ManualFile,
-    ModelCard,
-    Nothing,
-    PackageFile,
-    UrlFile,
-)
+from discern.model_card import ModelCard
+from discern.sources import HubFile, Library, ManualFile, Nothing, PackageFile, UrlFile
 
 __all__ = ["fetch_weights", "missing", "read_weights"]
 

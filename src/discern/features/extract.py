@@ -27,7 +27,7 @@ from discern.encoders.base import Encoder, load_encoder, thread_count
 from discern.encoders.preprocess import apply, describe
 from discern.encoders.record import read_weights, weights_digest
 from discern.errors import problem
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 
 log = logging.getLogger("discern")
 
@@ -151,10 +151,11 @@ class Batches:
 
     def _shrink(self, tried: int, reason: str) -> None:
         _release()
+        size = " x ".join(map(str, self._encoder.input_size))
         if tried == 1:
             raise problem(
                 f"device {self._encoder.device}",
-                f"not even one picture of {self._encoder.input_size} px fits into memory ({reason})",
+                f"not even one picture of {size} px fits into memory ({reason})",
                 repair="run this model on a device with more memory, or with device cpu",
             )
         self.size = tried // 2

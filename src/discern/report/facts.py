@@ -15,7 +15,9 @@ import discern
 from discern import paths
 from discern.config import Study
 from discern.contracts import COMPARISONS, MANIFEST, METADATA_KEY, RISE, ContractError, read_json, read_table
-from discern.registry import MODEL_GROUPS, DatasetCard, ModelCard, Registry
+from discern.dataset_card import DatasetCard
+from discern.model_card import MODEL_GROUPS, ModelCard
+from discern.registry import Registry
 from discern.report.records import Record
 
 
@@ -59,16 +61,22 @@ def model_facts(card: ModelCard, study: Study, root: Path) -> dict[str, Any]:
     found = [file_metadata(root / paths.FEATURES.format(dataset=d, model=card.name)) for d in study.datasets]
     found = [about for about in found if about]
     speeds = [a["images_per_second"] for a in found if a.get("images_per_second")]
-    p = card.preprocess
-    size = f"{p.size}" if p.crop is None else f"{p.size}, crop {p.crop}"
     return {
         "card": card,
         "group": MODEL_GROUPS[card.group],
-        "preprocess": found[0].get("preprocess") if found else f"{p.resize} to {size}, {p.interpolation}",
+        "preprocess": found[0].get("preprocess") if found else _transform(card),
         "devices": ", ".join(sorted({a["device"] for a in found if a.get("device")})),
         "speed": statistics.median(speeds) if speeds else None,
         "digest": found[0].get("weights_digest", "")[:16] if found else "",
     }
+
+
+def _transform(card: ModelCard) -> str:
+    if card.volume is not None:
+        return f"{' x '.join(map(str, card.volume.size))} voxels"
+    p = card.transform
+    size = f"{p.size}" if p.crop is None else f"{p.size}, crop {p.crop}"
+    return f"{p.resize} to {size}, {p.interpolation}"
 
 
 def run_times(study: Study, root: Path) -> list[dict[str, Any]]:

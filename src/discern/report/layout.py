@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from discern.registry import MODEL_GROUPS
+from discern.model_card import MODEL_GROUPS
 from discern.report.failures import Failure
 from discern.report.records import Record, Score
 

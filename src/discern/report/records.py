@@ -18,8 +18,10 @@ import numpy as np
 from discern import paths
 from discern.config import Study
 from discern.contracts import MANIFEST, SCORES, ContractError, read_table, write_text
+from discern.dataset_card import DatasetCard
 from discern.matrix import Cell, cells, protocols
-from discern.registry import DatasetCard, ModelCard, Registry
+from discern.model_card import ModelCard
+from discern.registry import Registry
 from discern.report.failures import Failure, explain
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "positive_f1")

@@ -17,7 +17,7 @@ from discern.contracts import MANIFEST, RISE, atomic, read_table
 from discern.data.images import open_rgb
 from discern.encoders import preprocess
 from discern.errors import problem
-from discern.registry import Preprocess
+from discern.model_card import Preprocess
 from discern.report.rise_ink import GREY, INK, PAPER, colours, font, mark, outline, shorten, write
 
 PAPER_MASKS = 4096

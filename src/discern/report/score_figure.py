@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from discern.registry import MODEL_GROUPS
+from discern.model_card import MODEL_GROUPS
 from discern.report.figures import PALETTE
 from discern.report.records import Record
 

