@@ -6,9 +6,9 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUDY ?= config/demo.yaml
 BIN := .venv/bin
 TEST := .venv-test/bin
-ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml
+ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml envs/mammo_clip.yaml
 
-.PHONY: setup demo test lint types unit bench lock schemas clean
+.PHONY: setup demo test lint types unit test-full parity bench throughput lock schemas clean
 
 setup: .venv/.ready
 
@@ -31,6 +31,8 @@ demo: setup
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-test
 	$(BIN)/python -m discern.environments $(ENVS) > .venv-test/pins.txt
 	$(BIN)/uv pip install --quiet --python $(TEST)/python -r requirements.txt -r .venv-test/pins.txt -e '.[dev]'
+	# An authors' implementation for parity tests, without the training stack that it names as dependencies.
+	$(BIN)/uv pip install --quiet --python $(TEST)/python --no-deps consisid-eva-clip==1.0.2
 	touch $@
 
 test: lint types unit
@@ -47,8 +49,20 @@ types: .venv-test/.ready
 unit: .venv-test/.ready
 	$(TEST)/python -m pytest
 
+# Full-size architectures and the authors' own environments: memory for the largest (8 GB) and half an hour.
+test-full: .venv-test/.ready
+	$(TEST)/python -m pytest -m "full or not full"
+
+parity: .venv-test/.ready
+	rm -rf results/parity
+	DISCERN_PARITY=$(CURDIR)/results/parity $(TEST)/python -m pytest -m "full or not full" tests/parity
+	$(TEST)/python -m tests.parity.table results/parity
+
 bench: .venv-test/.ready
 	$(TEST)/python -m benchmarks
+
+throughput: .venv-test/.ready
+	$(TEST)/python -m benchmarks.throughput
 
 lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 pyproject.toml -o requirements.txt

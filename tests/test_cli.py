@@ -68,7 +68,17 @@ def test_show_tells_transform_feature_and_what_is_missing(capsys):
     assert "transform: 8-bit RGB; shortest side to 248 px (bicubic); centre crop 224 px" in text
     assert "default feature: cls (d = 1024)" in text
     assert "patch_mean" in text
-    assert "missing: timm/vit_large_patch16_224.augreg_in21k_ft_in1k: the card pins no revision" in text
+
+
+def test_show_tells_what_is_missing_for_the_owner_of_the_weights(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    feature = Registry().models["medsiglip"].features[0].name
+    for name in ("medsiglip", f"medsiglip@{feature}"):
+        assert main(["show", name]) == 0
+        text = capsys.readouterr().out
+        assert "files: needs you, resources/weights/medsiglip/" in text
+        assert "missing: google/medsiglip-448 is gated: accept the terms at" in text
 
 
 def test_show_of_a_data_set(capsys):

@@ -14,15 +14,21 @@ from discern.validation import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)]
+BLOCKS = [
+    part
+    for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    for part in yaml.safe_load_all(block)
+]
 
 
 @pytest.mark.parametrize(
     ("field", "kind"), [("loader", ModelCard), ("adapter", DatasetCard), ("study", Study)]
 )
 def test_every_yaml_block_parses(field, kind):
-    [block] = [block for block in BLOCKS if field in block]
-    parse(kind, block, "README.md")
+    blocks = [block for block in BLOCKS if field in block]
+    assert blocks
+    for block in blocks:
+        parse(kind, block, "README.md")
 
 
 def test_every_linked_file_exists():

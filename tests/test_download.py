@@ -1,4 +1,7 @@
-"""Downloads: only whole, verified files get their final name. Real pip, real HTTP on this machine."""
+"""Downloads: only whole, verified files get their final name. Real pip, real HTTP on this machine.
+
+The Hugging Face Hub has its own server and tests, in ``hub_server.py`` and ``test_hub.py``.
+"""
 
 import hashlib
 import http.server
@@ -10,30 +13,21 @@ import zipfile
 
 import pytest
 
-from discern import archives
-from discern.download import extract_members, fetch_hub, fetch_package, fetch_url, locked, unpack
+from discern import archives, transfer
+from discern.download import extract_members, fetch_package, fetch_url, unpack
 from discern.errors import DiscernError
-from discern.sources import HubFile, PackageFile, UrlFile
+from discern.sources import PackageFile, UrlFile
+from discern.transfer import locked
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Knows ranges, a connection that breaks in the middle, and the Hub's two answers."""
-
-    def do_HEAD(self):
-        self.do_GET()
+    """Knows ranges, and connections that break in the middle."""
 
     def do_GET(self):
         self.server.ranges.append(self.headers.get("Range"))
-        if "/gated/" in self.path:
-            self.send_response(401)
-            self.send_header("X-Error-Code", "GatedRepo")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
         start = int(re.findall(r"\d+", self.headers.get("Range") or "0")[0])
         if start >= len(CONTENT):
             self.send_response(416)
@@ -44,11 +38,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = CONTENT[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Repo-Commit", REVISION)
-        self.send_header("ETag", f'"{SHA256}"')
         self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body[: len(body) // 2] if "/cut" in self.path else body)
+        self.wfile.write(body[: len(body) // 2] if "/cut" in self.path else body)
 
     def log_message(self, *_):
         """Silent."""
@@ -78,10 +69,35 @@ def test_url_is_downloaded_once(server, tmp_path):
     assert len(server.ranges) == 1
 
 
-def test_wrong_digest_leaves_nothing(server, tmp_path):
-    with pytest.raises(DiscernError, match=r"md5 is .* the card says 0000"):
+def test_wrong_digest_uses_nothing_and_keeps_the_bytes(server, tmp_path):
+    with pytest.raises(DiscernError, match=r"md5 is .* the card says 0000") as refused:
         fetch_url(url_file(server.url + "/file", md5="0" * 32), tmp_path / "file")
-    assert [p.name for p in tmp_path.iterdir()] == [".file.lock"]
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["file.rejected"]
+    assert (tmp_path / "file.rejected").read_bytes() == CONTENT
+    assert str(tmp_path / "file.rejected") in str(refused.value)
+
+
+def test_a_person_s_file_is_neither_replaced_nor_used_unless_it_is_right(server, tmp_path):
+    source = url_file(server.url + "/file", sha256=SHA256)
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(DiscernError, match=r"the card says .* left alone"):
+        fetch_url(source, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"mine"
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert fetch_url(source, tmp_path / "file") == tmp_path / "file"
+    assert server.ranges == []
+
+
+def test_a_download_of_an_older_card_gives_way_and_is_kept(server, tmp_path):
+    fetch_url(url_file((tmp_path / "old").as_uri()), write(tmp_path / "old", b"old").with_name("file"))
+    fetch_url(url_file(server.url + "/file", sha256=SHA256), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert (tmp_path / "file.rejected").read_bytes() == b"old"
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
 
 
 def test_partial_file_is_resumed(server, tmp_path):
@@ -104,13 +120,21 @@ def test_too_long_partial_file_is_never_used(server, tmp_path):
     assert fetch_url(url_file(server.url + "/file"), tmp_path / "file").read_bytes() == CONTENT
 
 
-def test_broken_connection_never_gives_a_file(server, tmp_path):
+def test_broken_connection_never_gives_a_file(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "PAUSE", 0)
     with pytest.raises(DiscernError, match="run again"):
         fetch_url(url_file(server.url + "/cut"), tmp_path / "file")
     assert not (tmp_path / "file").exists()
+    assert len(server.ranges) == transfer.TRIES
     path = fetch_url(url_file(server.url + "/file", sha256=SHA256), tmp_path / "file")
     assert path.read_bytes() == CONTENT
     assert server.ranges[1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_a_full_disk_is_said_before_the_download(server, tmp_path):
+    with pytest.raises(DiscernError, match=r"file needs 1000000000\.0 GB"):
+        fetch_url(url_file(server.url + "/file", bytes=10**18), tmp_path / "file")
+    assert server.ranges == []
 
 
 def test_lock_keeps_a_second_job_waiting(tmp_path):
@@ -126,41 +150,6 @@ def test_lock_keeps_a_second_job_waiting(tmp_path):
         assert not entered.wait(0.2)
     assert entered.wait(30)
     job.join()
-
-
-# --------------------------------------------------------------------------- Hugging Face Hub
-
-
-@pytest.fixture
-def hub(server, monkeypatch):
-    """The Hub's client, pointed at the local server."""
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-@pytest.mark.usefixtures("hub")
-def test_hub_files_come_at_the_pinned_revision(tmp_path):
-    source = HubFile(kind="hub", repo="a/b", revision=REVISION, files=["w.bin"], sha256={"w.bin": SHA256})
-    assert [p.read_bytes() for p in fetch_hub(source, tmp_path)] == [CONTENT]
-    wrong = source.model_copy(update={"sha256": {"w.bin": "0" * 64}})
-    with pytest.raises(DiscernError, match="the card says 0000"):
-        fetch_hub(wrong, tmp_path)
-    assert not (tmp_path / "w.bin").exists()
-
-
-@pytest.mark.usefixtures("hub")
-def test_gated_repository_names_terms_and_token(tmp_path):
-    source = HubFile(
-        kind="hub", repo="gated/b", revision=REVISION, files=["w"], gated=True, terms="https://terms.example"
-    )
-    with pytest.raises(DiscernError, match=r"(?s)https://terms\.example.*HF_TOKEN"):
-        fetch_hub(source, tmp_path)
-
-
-def test_hub_without_revision_is_refused(tmp_path):
-    with pytest.raises(DiscernError, match="pins no revision"):
-        fetch_hub(HubFile(kind="hub", repo="a/b", files=["w"]), tmp_path)
 
 
 # --------------------------------------------------------------------------- packages
@@ -193,7 +182,9 @@ def test_package_is_cached_and_a_damaged_copy_replaced(package, tmp_path, monkey
     archive = fetch_package(package, tmp_path / "downloads")
     assert extract_members(archive, package.members, tmp_path)[0].read_text() == "scan"
     archive.write_bytes(b"damaged")
-    assert fetch_package(package, tmp_path / "downloads") == archive
+    for _ in range(2):
+        assert fetch_package(package, tmp_path / "downloads") == archive
+    assert archive.with_name(archive.name + ".rejected").read_bytes() == b"damaged"
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == package.sha256
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))  # from now on only the cache
     assert fetch_package(package, tmp_path / "downloads") == archive

@@ -65,7 +65,7 @@ def test_every_rule_has_its_script(plan):
     rules = re.findall(r"^rule (\w+):", text, re.MULTILINE)
     assert {
         "fetch_dataset", "prepare_dataset", "split_dataset", "fetch_weights", "build_environment",
-        "extract_features", "fit_svm", "embed_umap", "explain_rise",
+        "extract_features", "match_features", "fit_svm", "embed_umap", "explain_rise",
         "build_tables", "compare_models", "render_report",
     } == set(rules)  # fmt: skip
     assert all(plan.script(rule).is_file() for rule in rules)

@@ -8,6 +8,7 @@ import yaml
 from discern import preflight
 from discern.config import read_study
 from discern.errors import DiscernError
+from discern.plan import Plan
 from discern.registry import Registry
 
 MODEL = {
@@ -126,3 +127,47 @@ def test_an_unpinned_environment_stops_the_study(project):
     Path("envs/data.yaml").write_text("dependencies:\n  - python=3.11\n  - pip:\n      - torch\n")
     with pytest.raises(DiscernError, match="not pinned: torch"):
         preflight.check_cards(study, registry)
+
+
+REMOTE = {
+    "weights": HUB,
+    "loader": {"route": "remote_code", "arch": "AutoModel"},
+    "remote_code": True,
+}
+
+
+def test_published_code_runs_only_where_the_study_allows_it(project):
+    study, registry = project({"m": REMOTE, "n": {}}, {"dots": {"source": HUB}})
+    for refused in (lambda s: preflight.check_cards(s, registry), lambda s: Plan(s).model("m")):
+        with pytest.raises(DiscernError) as error:
+            refused(study)
+        text = str(error.value)
+        assert text.startswith("registry/models/m.yaml: model 'm' runs code published with its weights")
+        assert f"some/where at revision {'a' * 40}" in text
+        assert "allow_remote_code: true" in text
+        refused(study.model_copy(update={"allow_remote_code": True}))
+
+
+def test_a_variant_with_code_concerns_only_studies_that_name_it(project):
+    changes = {"variants": {"official": REMOTE}}
+    study, registry = project({"m": changes}, {"dots": {"source": HUB}})
+    preflight.check_cards(study, registry)
+    named = study.model_copy(update={"models": ["m@official"]})
+    with pytest.raises(DiscernError, match="model 'm@official' runs code"):
+        preflight.check_cards(named, registry)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"remote_code": False}, "must be true with loader.route 'remote_code'"),
+        ({"weights": HUB | {"revision": None}}, "at a pinned revision"),
+        ({"weights": HUB | {"revision": "main"}}, "at a pinned revision"),
+        ({"weights": {"kind": "manual", "place": "w.bin"}}, "at a pinned revision"),
+    ],
+)
+def test_code_without_a_pinned_origin_is_no_card(project, changes, part):
+    study, registry = project({"m": REMOTE | changes}, {"dots": {"source": HUB}})
+    with pytest.raises(DiscernError) as error:
+        preflight.check_cards(study, registry)
+    assert part in str(error.value)

@@ -18,6 +18,7 @@ from discern.config import Study, read_study
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, did_you_mean
 from discern.model_card import ModelCard
+from discern.model_state import model_state
 from discern.registry import Registry
 from discern.validation import Strict
 
@@ -56,12 +57,21 @@ def _parser() -> argparse.ArgumentParser:
     show = add("show", _show, "show one card with every fact")
     show.add_argument("name")
     add_registry(show)
+    pinned = add("pin", _pin, "ask the hub for a model's files; print the lines that pin them in its card")
+    pinned.add_argument("model")
+    add_registry(pinned)
     files = "configuration files, later ones win; config.yaml comes first as in the workflow"
     add("doctor", _doctor, "check machine, registry and study").add_argument("files", nargs="*", help=files)
     add("study", _study, "print the resolved study").add_argument("files", nargs="*", help=files)
     add("results", _results, "print Table 3 of a study and where its report is").add_argument(
         "study", help="a study's name or its configuration file"
     )
+    text = "take the tensors out of a fetched pickle that holds more than tensors"
+    conversion = add("convert", _convert, text)
+    conversion.add_argument("model")
+    conversion.add_argument("--trust", metavar="SHA256", help="digest of the file, which you trust")
+    conversion.add_argument("--python", default="", metavar="PATH", help="an interpreter that has torch")
+    conversion.add_argument("--registry", action="append", metavar="FOLDER", help="may be repeated")
     add("schemas", _schemas, "write the JSON schemas, and the field tables of the docs").add_argument(
         "--folder", default=None, metavar="FOLDER"
     )
@@ -77,16 +87,19 @@ def study_files(files: Sequence[str]) -> list[Path]:
 
 
 def _models(options: argparse.Namespace) -> int:
+    registry = Registry(options.registry or ["registry"])
     rows = []
-    for card in Registry(options.registry or ["registry"]).models.all():
-        gated = ", gated" if getattr(card.weights, "gated", False) else ""
+    for card in registry.models.all():
+        state = model_state(card.name, registry)
         rows.append(
             (
-                card.name, card.title, card.group, card.feature.d, _input_size(card),
-                card.environment, card.weights.kind + gated, _model_state(card), card.licence,
+                card.name, card.title, card.group, card.feature.d, _input_size(card), card.environment,
+                card.weights.kind + (", gated" if state.gated else ""), state.weights, state.download,
+                card.licence,
             )
         )  # fmt: skip
-    _table(("name", "title", "group", "d", "input", "environment", "weights", "state", "licence"), rows)
+    head = ("name", "title", "group", "d", "input", "environment", "weights", "state", "download", "licence")
+    _table(head, rows)
     return 0
 
 
@@ -114,10 +127,6 @@ def _state(folder: Path, need: str | None) -> str:
     return "present" if holds else "automatic"
 
 
-def _model_state(card: ModelCard) -> str:
-    return _state(preflight.weights_folder(card), preflight.weights_need(card))
-
-
 def _dataset_state(card: DatasetCard, data_root: str) -> str:
     return _state(preflight.dataset_folder(card, data_root), preflight.dataset_need(card, data_root))
 
@@ -136,18 +145,23 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def _show(options: argparse.Namespace) -> int:
     registry = Registry(options.registry or ["registry"])
-    known = registry.models.names() + registry.datasets.names()
-    if options.name not in known:
-        hint = did_you_mean(options.name, known)
+    is_model = options.name.split("@")[0] in registry.models.names()
+    if not is_model and options.name not in registry.datasets:
+        hint = did_you_mean(options.name, registry.models.names() + registry.datasets.names())
         raise DiscernError(f"no model or data set is named '{options.name}'{hint}")
-    if options.name in registry.models:
+    if is_model:
         card = registry.models[options.name]
         print(f"model {card.name} ({registry.models.file(card.name)})\n")
         print(_facts(card))
         if text := _preprocessing(card):
             print(f"transform: {text}")
+        for part in [*(f.name for f in card.features), *card.variants]:
+            if (other := _preprocessing(card.selected(part))) != text:
+                print(f"transform of {card.name}@{part}: {other}")
         print(f"default feature: {card.feature.name} (d = {card.feature.d})")
-        _print_state(_model_state(card), preflight.weights_need(card), preflight.weights_folder(card))
+        state = model_state(options.name, registry)
+        owner = registry.models[state.owner]
+        _print_state(state.weights, preflight.weights_need(owner), preflight.weights_folder(owner))
     if options.name in registry.datasets:
         data = registry.datasets[options.name]
         print(f"data set {data.name} ({registry.datasets.file(data.name)})\n")
@@ -155,6 +169,16 @@ def _show(options: argparse.Namespace) -> int:
         folder = preflight.dataset_folder(data, options.data_root)
         need = preflight.dataset_need(data, options.data_root)
         _print_state(_dataset_state(data, options.data_root), need, folder)
+    return 0
+
+
+def _pin(options: argparse.Namespace) -> int:
+    from discern.pin import pin
+
+    registry = Registry(options.registry or ["registry"])
+    card = registry.models[options.model]
+    text = pin(card)
+    print(f"# for {registry.models.file(options.model)}; compare with what stands there\n{text}", end="")
     return 0
 
 
@@ -176,6 +200,10 @@ def _preprocessing(card: ModelCard) -> str:
         from discern.encoders.preprocess import describe
     except ImportError:  # the workflow's own environment has no Pillow; the fields above say the same
         return ""
+    if card.volume is not None:
+        from discern.encoders import volumes
+
+        return volumes.describe(card.volume)
     return describe(card.preprocess) if card.preprocess else ""
 
 
@@ -204,6 +232,26 @@ def _results(options: argparse.Namespace) -> int:
     is_file = Path(options.study).is_file()
     name = read_study(*study_files([options.study])).study if is_file else options.study
     print(results.text(name))
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from discern.encoders import convert
+
+    models = Registry(options.registry or ["registry"]).models
+    card = models[models.owner(options.model)]
+    if options.trust:
+        print(f"written: {convert.convert(card, options.trust, options.python)}")
+        return 0
+    files = convert.pickled_files(card)
+    for file in files:
+        print(f"{file.path}{' (converted)' if file.converted else ''}")
+        print(
+            f"  sha256: {file.sha256}\n  modules that it names beside torch: {', '.join(file.foreign) or '-'}"
+        )
+        print(f"  to convert it: python -m discern convert {card.name} --trust {file.sha256}")
+    if not files:
+        print(f"no fetched file of {card.name} is a pickle")
     return 0
 
 

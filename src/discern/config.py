@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from discern.errors import DiscernError, did_you_mean
-from discern.model_card import ModelName
+from discern.errors import DiscernError, did_you_mean, problem
+from discern.model_card import ModelCard, ModelName
 from discern.registry import Registry
-from discern.sources import Name
+from discern.sources import HubFile, Name
 from discern.validation import Strict, load_yaml, parse
 
 Positive = Annotated[float, Field(gt=0)]
@@ -141,7 +141,8 @@ def load_study(content: dict[str, Any], files: Iterable[Path | str] = ("config.y
 def _check_names(study: Study, registry: Registry, where: Callable[[str], str]) -> None:
     """Everything that needs more than one field: names in the registry, selections, protocols."""
     mistakes = [
-        *_unknown(study.models, registry.models.names(), "model", "models", where),
+        *_unknown([m.split("@")[0] for m in study.models], registry.models.names(), "model", "models", where),
+        *_unknown_parts(study.models, registry, where),
         *_unknown(study.datasets, registry.datasets.names(), "data set", "datasets", where),
     ]
     for stage, selection in (("umap", study.umap.datasets), ("rise", study.rise.datasets)):
@@ -162,6 +163,21 @@ def _check_names(study: Study, registry: Registry, where: Callable[[str], str]) 
         registry.reference_file(study.reference)
 
 
+def check_remote_code(card: ModelCard, study: Study, registry: Registry) -> None:
+    """DiscernError if the model runs code from its repository and the study does not allow it."""
+    if not card.remote_code or study.allow_remote_code:
+        return
+    source = card.weights
+    origin = f"{source.repo} at revision {source.revision}" if isinstance(source, HubFile) else "its weights"
+    raise problem(
+        str(registry.models.file(card.name)),
+        f"model '{card.name}' runs code published with its weights ({origin}), which study '{study.study}' "
+        "does not allow",
+        repair="read that code; if you trust it, set `allow_remote_code: true` in the study; "
+        "if not, leave the model out",
+    )
+
+
 def _unknown(
     names: list[str], known: list[str], kind: str, field: str, where: Callable[[str], str]
 ) -> list[str]:
@@ -170,6 +186,18 @@ def _unknown(
         for index, name in enumerate(names)
         if name not in known
     ]
+
+
+def _unknown_parts(models: list[str], registry: Registry, where: Callable[[str], str]) -> list[str]:
+    """Features and variants (``model@part``) that their cards do not have."""
+    mistakes = []
+    for index, name in enumerate(models):
+        if "@" in name and name.split("@")[0] in registry.models.names():
+            try:
+                registry.models[name]
+            except DiscernError as error:
+                mistakes.append(f"{where('models')}: models[{index}]: {error}")
+    return mistakes
 
 
 def read_study(*files: Path | str) -> Study:

@@ -62,15 +62,15 @@ MANIFEST = Contract(
     {
         "image_id": pa.string(),  # stable, unique, readable
         "path": pa.string(),  # relative to metadata["root"]
-        "sha256": pa.string(),  # of the image file
+        "sha256": pa.string(),  # of the file: a picture, or a volume
         "label": pa.int32(),  # index into the card's classes
         "label_name": pa.string(),
         "group": pa.string(),  # patient, lesion, slide or slab; null if unknown
         "volume": pa.string(),  # the scan or slide an image was cut from; null if none
         "official_split": pa.string(),
-        "width": pa.int32(),
+        "width": pa.int32(),  # of a volume: voxels along the first two axes of the file
         "height": pa.int32(),
-        "mode": pa.string(),  # Pillow mode of the file
+        "mode": pa.string(),  # Pillow mode of the file; of a volume, "volume 512x512x120" as stored
         "mask_path": pa.string(),  # relative to metadata["root"]; white is inside
         "boxes": pa.list_(BOX),  # x0, y0, x1, y1 in pixels, half open; printed words
     },

@@ -66,7 +66,7 @@ class DatasetCard(Strict):
     name: Name
     version: int = 1
     title: str
-    modality: str
+    modality: str  # 'CT volume': the images are volumes (NIfTI files), for volumetric models
     summary: str = ""
     paper_n: int | None = None
     paper_classes: int | None = None
@@ -103,6 +103,11 @@ class DatasetCard(Strict):
     def class_names(self) -> list[str]:
         """Class names in canonical order; a label is an index into them."""
         return [c.name for c in self.classes]
+
+    @property
+    def volumetric(self) -> bool:
+        """Whether an image of this data set is a volume: ``modality`` ends with it, as in 'CT volume'."""
+        return self.modality.endswith("volume")
 
     @property
     def n(self) -> int | None:

@@ -5,12 +5,9 @@ FAIL means that no run can succeed; WARN that some cells will fail or be slow. N
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from discern import preflight
@@ -18,21 +15,10 @@ from discern.config import Study
 from discern.data.fetch import hub_token
 from discern.environments import read_environment
 from discern.errors import DiscernError
+from discern.machine import Finding, machine
+from discern.model_state import HEAD, ModelState, aligned, columns, model_state, total_download
 from discern.registry import Registry
-from discern.sources import HubFile
-
-GIB = 2**30
-LOW_DISK, NO_DISK, LOW_MEMORY = 20 * GIB, 2 * GIB, 8 * GIB
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor's report."""
-
-    status: str  # PASS, WARN or FAIL
-    subject: str
-    text: str
-    repair: str = ""
+from discern.sources import size_text
 
 
 def examine(files: list[Path], study: Study | None, broken: str = "") -> list[Finding]:
@@ -50,81 +36,6 @@ def examine(files: list[Path], study: Study | None, broken: str = "") -> list[Fi
     if study is not None:
         findings += inputs(study, Registry(study.registry))
     return findings
-
-
-def machine() -> Iterator[Finding]:
-    """Interpreter, tools, disk, memory, processors."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info[:2] == (3, 11)
-    yield Finding("PASS" if good else "FAIL", "python", version, "" if good else "use Python 3.11")
-    for tool, repair in (("git", "install git"), ("make", "install make, or run its commands by hand")):
-        yield _tool(tool, tool, "WARN", repair)
-    yield _uv()
-    yield _conda()
-    index = os.environ.get("PIP_INDEX_URL") or os.environ.get("UV_DEFAULT_INDEX")
-    # The address may hold a password, so only its presence is shown.
-    yield Finding("PASS", "package index", "set by the environment" if index else "pip's own configuration")
-    yield _disk()
-    for folder in ("resources", "results", ".snakemake"):
-        yield _writable(Path(folder))
-    yield _memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("PASS", "processors", f"{cores} cores")
-    yield _gpu()
-
-
-def _tool(subject: str, command: str, otherwise: str, repair: str) -> Finding:
-    path = shutil.which(command)
-    return Finding("PASS", subject, path) if path else Finding(otherwise, subject, "not found", repair)
-
-
-def _uv() -> Finding:
-    try:
-        from uv import find_uv_bin
-
-        return Finding("PASS", "uv", find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        return _tool("uv", "uv", "WARN", "needed without --use-conda: pip install uv")
-
-
-def _conda() -> Finding:
-    found = next((path for name in ("mamba", "conda") if (path := shutil.which(name))), None)
-    return Finding("PASS", "conda", found or "not found; only --use-conda needs it")
-
-
-def _disk() -> Finding:
-    free = shutil.disk_usage(".").free
-    text = f"{free / GIB:.0f} GiB free"
-    if free < NO_DISK:
-        return Finding("FAIL", "disk", text, f"free at least {LOW_DISK // GIB} GiB")
-    if free < LOW_DISK:
-        return Finding("WARN", "disk", text, "environments, weights and images may need more")
-    return Finding("PASS", "disk", text)
-
-
-def _writable(folder: Path) -> Finding:
-    existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    if os.access(existing, os.W_OK):
-        return Finding("PASS", "folder", f"{folder} is writable")
-    return Finding("FAIL", "folder", f"{folder} cannot be written", f"chown or chmod {existing}")
-
-
-def _memory() -> Finding:
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return Finding("WARN", "memory", "unknown")
-    repair = "" if total >= LOW_MEMORY else "use fewer cores, or smaller batch_size in the model cards"
-    return Finding("WARN" if repair else "PASS", "memory", f"{total / GIB:.0f} GiB", repair)
-
-
-def _gpu() -> Finding:
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-        done = subprocess.run(query, text=True, capture_output=True, check=False)
-        if done.returncode == 0 and done.stdout.strip():
-            return Finding("PASS", "GPU", "; ".join(done.stdout.strip().splitlines()))
-    return Finding("WARN", "GPU", "none found", "large encoders are slow on processors; small ones are fine")
 
 
 def environments() -> Iterator[Finding]:
@@ -154,32 +65,68 @@ def registry_findings(registry: Registry) -> Iterator[Finding]:
 
 
 def inputs(study: Study, registry: Registry) -> Iterator[Finding]:
-    """Cards against environments, data and weights against what is here, token of gated weights."""
+    """Cards against environments, then every model and every data set of the study."""
     try:
         preflight.check_cards(study, registry)
     except DiscernError as error:
-        yield Finding("FAIL", "cards", str(error), "correct the file named above")
-        return
-    missing = preflight.missing_inputs(study, registry)
-    for item in missing:
-        need = item.need.removeprefix(f"{item.kind} '{item.name}': ")
-        place = f"place: {item.place}" if item.place and item.place not in need else ""
-        yield Finding("WARN", f"{item.kind} {item.name}", need, place)
-    total = len(study.models) + len(study.datasets)
-    yield Finding("PASS", "inputs", f"{total - len(missing)} of {total} are here or fetched automatically")
-    gated = [m for m in study.models if getattr(_hub(registry, m), "gated", False)]
+        yield Finding("FAIL", "cards", str(error), "correct the file named above, or the study")
+    yield from models(study, registry)
+    yield from datasets(study, registry)
+
+
+def models(study: Study, registry: Registry) -> Iterator[Finding]:
+    """A line for every model, what to do below it, and the size of the downloads in all."""
+    states = []
+    for name in study.models:
+        with contextlib.suppress(DiscernError):  # reported with the cards
+            states.append(model_state(name, registry))
+    rows = [("model", *HEAD), *((s.name, *columns(s, study.allow_remote_code)) for s in states)]
+    head, *lines = aligned(rows)
+    yield Finding("", "model", head)
+    for state, line in zip(states, lines, strict=True):
+        forbidden = state.remote_code and not study.allow_remote_code
+        repair = (
+            "set allow_remote_code: true in the study if you trust that code" if forbidden else state.need
+        )
+        status = "FAIL" if forbidden else "WARN" if state.need else "PASS"
+        yield Finding(status, "model", line, repair)
+    yield _downloads(states)
+    gated = [s.name for s in states if s.gated and s.fetched]
     if gated and not hub_token():
         yield Finding(
             "WARN",
             "HF_TOKEN",
             f"not set; needed by {', '.join(gated)}",
-            "accept the terms, then set HF_TOKEN",
+            "accept the terms of each, then set HF_TOKEN or run `hf auth login`",
         )
 
 
-def _hub(registry: Registry, model: str) -> HubFile | None:
-    source = registry.models[model].weights
-    return source if isinstance(source, HubFile) else None
+def _downloads(states: list[ModelState]) -> Finding:
+    known, unknown = total_download(states)
+    text = f"{size_text(known)} to download"
+    if unknown:
+        text += f", and {len(unknown)} of unknown size: {', '.join(unknown)}"
+    here = next(p for p in (Path("resources").absolute(), *Path.cwd().parents, Path("/")) if p.exists())
+    if known > shutil.disk_usage(here).free:
+        return Finding(
+            "WARN", "weights", text, "free space, or make resources/weights a link to a larger disk"
+        )
+    return Finding("PASS", "weights", text)
+
+
+def datasets(study: Study, registry: Registry) -> Iterator[Finding]:
+    """Data sets that a person must bring; the others are counted."""
+    found = []
+    for name in study.datasets:
+        with contextlib.suppress(DiscernError):
+            if need := preflight.dataset_need(registry.datasets[name], study.data_root):
+                found.append((name, need))
+    for name, need in found:
+        first, *rest = need.removeprefix(f"data set '{name}': ").splitlines()
+        todo = "; ".join(line.strip().removeprefix("repair: ") for line in rest)
+        yield Finding("WARN", f"data set {name}", first, todo)
+    total = len(study.datasets)
+    yield Finding("PASS", "data sets", f"{total - len(found)} of {total} are here or fetched automatically")
 
 
 def render(findings: Iterable[Finding]) -> str:
@@ -187,7 +134,9 @@ def render(findings: Iterable[Finding]) -> str:
     lines = []
     for f in findings:
         first, *rest = f.text.splitlines() or [""]
-        lines.append(f"{f.status}  {f.subject}: {first}")
+        start = f"{f.status}  {f.subject}: "
+        # Without a status it is the head of a table.
+        lines.append((start if f.status else " " * (len(start) + len("PASS"))) + first)
         lines += [f"      {line.strip()}" for line in rest]
         if f.repair and f.status != "PASS":
             lines.append(f"      -> {f.repair}")

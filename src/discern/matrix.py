@@ -26,12 +26,18 @@ class Cell:
 
 def inapplicable(model: ModelCard, dataset: DatasetCard) -> str:
     """Why this pair is not run, or an empty string."""
-    volumetric_data = dataset.modality.endswith("volume")
-    if model.volumetric and not volumetric_data:
-        return "not applicable: volumetric model, 2D data set"
-    if volumetric_data and not model.volumetric:
+    if model.volumetric and not dataset.volumetric:
+        why = f" ({model.volume_note})" if model.volume_note else ""
+        return f"not applicable: volumetric model, 2D data set{why}"
+    if dataset.volumetric and not model.volumetric:
         return "not applicable: 2D model, volumetric data set"
     return ""
+
+
+def unexplained(dataset: DatasetCard) -> str:
+    """Why RISE is not run on a data set, or an empty string."""
+    # Its masks are grids over a picture, and thousands of passes over a volume would take days.
+    return "not applicable: RISE masks pictures, these are volumes" if dataset.volumetric else ""
 
 
 def cells(study: Study, registry: Registry) -> list[Cell]:
@@ -41,6 +47,11 @@ def cells(study: Study, registry: Registry) -> list[Cell]:
         for d in study.datasets
         for m in study.models
     ]
+
+
+def explained(study: Study, registry: Registry) -> list[str]:
+    """The data sets on which RISE is run."""
+    return [d for d in study.selected(study.rise.datasets) if not unexplained(registry.datasets[d])]
 
 
 def protocols(study: Study, dataset: DatasetCard) -> list[str]:

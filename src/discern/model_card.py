@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from discern.errors import DiscernError, did_you_mean
-from discern.sources import HubFile, Name, Nothing, WeightsSource
+from discern.errors import DiscernError, did_you_mean, problem
+from discern.sources import HubFile, Name, Nothing, PackageFile, WeightsSource
 from discern.validation import Strict
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*(@[a-z0-9][a-z0-9_]*)*$")]
@@ -28,10 +28,16 @@ MODEL_GROUPS = {
     "own": "Your models",
 }
 
+#: A branch or tag may move; what code is run must not.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 #: Fields of a source that say how to get the files and not which files they are.
 WORDS = {"bytes", "gated", "terms", "page", "note"}
 
-Route = Literal["torchvision", "timm", "open_clip", "transformers", "torchscript", "onnx", "python", "pixels"]
+Route = Literal[
+    "torchvision", "timm", "open_clip", "transformers", "torchscript", "onnx", "python", "pixels",
+    "llava_official", "remote_code",
+]  # fmt: skip
 
 
 class Loader(Strict):
@@ -73,6 +79,7 @@ class Preprocess(Strict):
     resize: Literal["shortest", "squash", "pad", "canvas", "none"]
     size: int | tuple[int, int]  # pixels, target of the resize; [height, width] with squash
     crop: int | None = None  # centre crop after the resize
+    fill: Literal["mean", "black"] = "mean"  # colour of the padding of resize 'pad'
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bicubic"
     antialias: bool = True  # false: between the nearest pixels only, whatever the reduction
     precision: Literal["uint8", "float32"] = "uint8"  # of the resize: of pictures or of tensors
@@ -93,6 +100,8 @@ class Preprocess(Strict):
     def _square(self) -> Preprocess:
         if isinstance(self.size, tuple) and self.resize not in ("squash", "none"):
             raise ValueError(f"size: a height and a width go with resize 'squash', not '{self.resize}'")
+        if not self.antialias and self.interpolation not in ("nearest", "bilinear"):
+            raise ValueError(f"antialias: false goes with bilinear, not '{self.interpolation}'")
         return self
 
     @property
@@ -102,15 +111,46 @@ class Preprocess(Strict):
         return size if isinstance(size, tuple) else (size, size)
 
 
-class VolumePreprocess(Strict):
-    """Transform of a volume in Hounsfield units: orient, resample, window, scale, crop or pad."""
+Spacing = Annotated[float, Field(gt=0)]  # mm
+Voxels = Annotated[int, Field(gt=0)]
 
-    orientation: str = "RAS"  # axis codes of the array handed to the encoder
-    spacing: tuple[float, float, float]  # mm along those axes
+
+class VolumePreprocess(Strict):
+    """Transform of a volume in Hounsfield units: orient, resample, window, scale, crop or pad.
+
+    ``grid`` says where the resampled voxels lie. ``edges``: the volume keeps its outer edges and the
+    number of voxels is rounded down (torch's interpolate); ``centres``: the first voxel keeps its centre
+    and the last one is the nearest to its old centre (MONAI's Spacing).
+    """
+
+    orientation: str = "RAS"  # axis codes of the array handed to the encoder: to the Right, Front, up
+    spacing: tuple[Spacing, Spacing, Spacing]  # mm along those axes
+    grid: Literal["edges", "centres"] = "centres"
     window: tuple[float, float]  # values are clipped to this range
-    scaled: tuple[float, float]  # which is mapped linearly to this one
-    size: tuple[int, int, int]  # voxels after centred crop and padding
+    window_first: bool = False  # clip before the resampling instead of after it
+    scaled: tuple[float, float]  # what the window is mapped to, linearly
+    size: tuple[Voxels, Voxels, Voxels]  # voxels after centred crop and padding
     fill: float  # value of the padding, after scaling
+
+    @field_validator("orientation")
+    @classmethod
+    def _three_axes(cls, orientation: str) -> str:
+        axes = [next((a for a in ("LR", "PA", "IS") if code in a), code) for code in orientation]
+        if sorted(axes) != ["IS", "LR", "PA"]:
+            raise ValueError("must hold one each of L or R, P or A, I or S")
+        return orientation
+
+    @field_validator("window", "scaled")
+    @classmethod
+    def _ascending(cls, values: tuple[float, float]) -> tuple[float, float]:
+        if not values[0] < values[1]:
+            raise ValueError("must ascend")
+        return values
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Voxels of the array that the encoder sees, by axis."""
+        return self.size
 
 
 class Feature(Strict):
@@ -126,11 +166,15 @@ class Feature(Strict):
 
 
 class Tokenizer(Strict):
-    """How a text becomes token ids."""
+    """How a text becomes token ids.
+
+    ``case``: canonical, lower case without punctuation (SigLIP); wordpunct, lower case with blanks
+    between words and punctuation (Merlin).
+    """
 
     kind: Literal["clip_bpe", "huggingface", "conch"]  # clip_bpe: ships with open_clip
-    files: list[HubFile] = []  # of huggingface and conch: tokenizer files, and the tower's configuration
-    case: Literal["as is", "lower", "canonical"] = "as is"  # canonical: lower case without punctuation
+    files: list[HubFile | PackageFile] = []  # of huggingface and conch: what the tokenizer reads
+    case: Literal["as is", "canonical", "wordpunct"] = "as is"  # what is done to a text first, see below
     padding: Literal["longest", "max_length"] = "max_length"
 
 
@@ -178,6 +222,7 @@ class ModelCard(Strict):
     loader: Loader
     preprocess: Preprocess | None = None  # of pictures; volumetric models have `volume` instead
     volume: VolumePreprocess | None = None  # of volumes; such a model does not run on 2D data sets
+    volume_note: str = ""  # why not; printed with the empty cells of the tables
     features: list[Feature] = Field(min_length=1)  # the first is the default
     variants: dict[Name, dict[str, Any]] = {}  # name -> card fields that differ; selected as model@name
     text: TextTower | None = None
@@ -205,8 +250,10 @@ class ModelCard(Strict):
     def _complete(self) -> ModelCard:
         if (self.preprocess is None) == (self.volume is None):
             raise ValueError("preprocess: give either `preprocess` (pictures) or `volume` (volumes)")
-        if self.remote_code and getattr(self.weights, "revision", None) is None:
+        if self.remote_code and not COMMIT.fullmatch(str(getattr(self.weights, "revision", None))):
             raise ValueError("remote_code: code is only run from a hub repository at a pinned revision")
+        if self.loader.route == "remote_code" and not self.remote_code:
+            raise ValueError("remote_code: must be true with loader.route 'remote_code'")
         names = [*(f.name for f in self.features), *self.variants]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"features, variants: named twice: {', '.join(twice)}")
@@ -244,6 +291,7 @@ class ModelCard(Strict):
         """This card as its feature or variant ``part``: ``name@part``, with that feature alone."""
         mine = self.model_dump(exclude_unset=True)
         chosen = next((f for f in self.features if f.name == part), None)
+        changes: dict[str, Any]
         if chosen is not None:
             changes = {
                 "features": [chosen.model_dump(exclude={"loader", "preprocess"})],
@@ -254,9 +302,12 @@ class ModelCard(Strict):
                 changes["preprocess"] = chosen.preprocess
         elif part in self.variants:
             changes = {"params": None, "parity": {}} | self.variants[part]
+            if "weights" in changes:  # another checkpoint may have another text side, or none
+                changes = {"text": None, "text_note": f"not written down for {part}"} | changes
         else:
-            hint = did_you_mean(part, [*(f.name for f in self.features), *self.variants])
-            raise DiscernError(f"model '{self.name}' has no feature or variant '{part}'{hint}")
+            known = [*(f.name for f in self.features), *self.variants]
+            what = f"has no feature or variant '{part}'{did_you_mean(part, known)}"
+            raise problem(f"model '{self.name}'", what, allowed=known)
         title = f"{self.title} [{part.replace('_', ' ')}]"
         own = {"name": f"{self.name}@{part}", "title": title, "variants": {}}
         return ModelCard.model_validate(_merged(mine | own, changes))

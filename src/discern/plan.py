@@ -16,11 +16,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from discern import paths
-from discern.config import Study
+from discern.config import Study, check_remote_code
 from discern.dataset_card import DatasetCard
 from discern.environments import environment_digest
 from discern.fingerprint import code_digest, digest
-from discern.matrix import Cell, cells, protocols
+from discern.matrix import Cell, cells, explained, protocols
 from discern.model_card import WORDS, ModelCard
 from discern.registry import Registry
 from discern.sources import RecipeSource
@@ -95,8 +95,10 @@ class Plan:
         return code_digest(self.script(rule), *modules)
 
     def model(self, name: str) -> ModelCard:
-        """A model's card."""
-        return self.registry.models[name]
+        """A model's card. A target may name any, so what the study must allow is asked here again."""
+        card = self.registry.models[name]
+        check_remote_code(card, self.study, self.registry)
+        return card
 
     def weights_source(self, name: str) -> str:
         """What the fetched files of a model depend on: where from, and which tensors are wanted."""
@@ -156,6 +158,10 @@ class Plan:
     def cells(self) -> list[Cell]:
         """The cells that run."""
         return [cell for cell in cells(self.study, self.registry) if cell.runs]
+
+    def explained(self) -> list[str]:
+        """The data sets on which RISE is run: pictures, as far as the study selects them."""
+        return explained(self.study, self.registry)
 
     def expand(self, template: str, datasets: list[str] | None = None) -> list[str]:
         """A path template filled for every running cell, and protocol if it names one; unique."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discern import paths
-from discern.config import Study
+from discern.config import Study, check_remote_code
 from discern.data.fetch import hub_token
 from discern.data.fetch import missing as missing_dataset
 from discern.dataset_card import DatasetCard
@@ -53,24 +53,26 @@ def dataset_need(card: DatasetCard, data_root: str) -> str | None:
 
 def weights_need(card: ModelCard) -> str | None:
     """What a person must do for these weights, or None if they are here or come by themselves."""
-    need, source = missing_weights(card), card.weights
-    if not isinstance(source, HubFile) or Path(paths.WEIGHTS_FETCHED.format(model=card.name)).is_file():
-        return need
-    if source.revision is not None and not source.files:
-        return f"{source.repo}: the card names no files; list them under weights.files"
-    if source.revision is not None and source.gated and hub_token():
-        return None  # whether access was granted shows only at the download
-    return need
+    source = card.weights
+    if isinstance(source, HubFile) and source.gated and hub_token():
+        # Whether access was granted shows only at the download.
+        source = source.model_copy(update={"gated": False})
+    return missing_weights(card.model_copy(update={"weights": source}))
 
 
 def missing_inputs(study: Study, registry: Registry) -> list[Missing]:
-    """Data sets, then weights, that a person must bring, in the order of the study's lists."""
+    """Data sets, then weights, that a person must bring, in the order of the study's lists.
+
+    What no cell needs, such as the weights of a volumetric model in a study of pictures, is not missed.
+    """
     found = []
-    for name in study.datasets:
+    running = [cell for cell in cells(study, registry) if cell.runs]
+    datasets, models = {cell.dataset for cell in running}, {cell.model for cell in running}
+    for name in (d for d in study.datasets if d in datasets):
         card = registry.datasets[name]
         if need := dataset_need(card, study.data_root):
             found.append(Missing("data set", name, need, str(dataset_folder(card, study.data_root))))
-    for name in study.models:
+    for name in (m for m in study.models if m in models):
         model = registry.models[registry.models.owner(name)]
         if need := weights_need(model):
             by_hand = not isinstance(model.weights, HubFile)
@@ -102,6 +104,7 @@ def check_cards(study: Study, registry: Registry) -> None:
                 card = shelf[name]
                 if isinstance(card, ModelCard):
                     check_environment(card, registry)
+                    check_remote_code(card, study, registry)
             except DiscernError as error:
                 mistakes.append(str(error))
     if mistakes:

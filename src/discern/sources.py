@@ -31,12 +31,13 @@ class HubFile(Strict):
     repo: str
     repo_type: Literal["model", "dataset"] = "model"
     revision: str | None = None  # null: not yet known, refused at download time
-    files: list[str] = []
+    files: list[str] = []  # published names, or patterns such as *.py
     index: str = ""  # index of a sharded checkpoint; of its shards only those that are needed are fetched
     sha256: dict[str, Sha256] = {}
     bytes: int | None = Field(default=None, gt=0)  # size of what is fetched, where known
     gated: bool = False
     terms: str | None = None  # page on which access is granted
+    companions: dict[Name, HubFile] = {}  # folder -> repository that the authors' loader asks for as well
 
 
 class UrlFile(Strict):
@@ -90,3 +91,13 @@ WeightsSource = Annotated[
     PackageFile | HubFile | UrlFile | ManualFile | Library | Nothing, Field(discriminator="kind")
 ]
 DatasetSource = Annotated[RecipeSource | HubFile | UrlFile | ManualFile, Field(discriminator="kind")]
+
+
+def size_text(size: int | None) -> str:
+    """Bytes for people: ``784 MB``, ``15.1 GB``; ``unknown`` for None."""
+    if size is None:
+        return "unknown"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.{1 if unit == 'GB' else 0}f} {unit}"
+    return f"{size} bytes"

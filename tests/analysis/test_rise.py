@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from discern.analysis.linear import Classifier
-from discern.analysis.rise import area_mean, explain_cell, saliency_map
+from discern.analysis.rise import area_mean, explain_cell, saliency_map, stored_size
 from discern.analysis.rise_masks import draw_masks
 from discern.analysis.rise_targets import score_target
 from discern.config import RiseSettings
@@ -53,7 +53,7 @@ def bright():
 
 def test_heat_lies_on_the_only_quarter_that_matters(bright):
     classifier = linear([[0, 0, 0, 0], [0, 4, 0, 0], [0, -4, 0, 0]], [0, 0, 0])
-    masks = draw_masks(600, 8, 0.5, SIZE, seed=0)
+    masks = draw_masks(600, 8, 0.5, (SIZE, SIZE), seed=0)
     found = score_target(saliency_map(LinearPixels(), classifier, bright, 1, masks), QUADRANT)
     assert found.hottest_in_target
     assert found.target_share > 0.9
@@ -65,7 +65,7 @@ def test_heat_lies_on_the_only_quarter_that_matters(bright):
 def test_map_equals_the_published_sum(bright):
     """All masks at full size, one product: what the sum over batches must come to."""
     classifier = linear(np.random.default_rng(1).normal(size=(3, 4)), [0.5, -1, 2])
-    masks = draw_masks(37, 8, 0.4, SIZE, seed=2)
+    masks = draw_masks(37, 8, 0.4, (SIZE, SIZE), seed=2)
     stack = np.empty((37, SIZE, SIZE), np.float32)
     masks.fill(0, stack)
     scores = classifier.decision(LinearPixels().encode(stack[:, None] * bright))[:, 2]
@@ -75,14 +75,14 @@ def test_map_equals_the_published_sum(bright):
 
 
 def test_classifier_that_looks_at_nothing_gives_a_flat_map(bright):
-    masks = draw_masks(50, 8, 0.5, SIZE, seed=0)
+    masks = draw_masks(50, 8, 0.5, (SIZE, SIZE), seed=0)
     found = saliency_map(LinearPixels(), linear(np.zeros((3, 4)), [0, 0, 0]), bright, 0, masks)
     np.testing.assert_array_equal(found, np.zeros((SIZE, SIZE)))
 
 
 def test_centring_removes_a_constant_and_keeps_the_contrast(bright):
     """A large intercept is noise in the published sum and nothing in the centred one."""
-    masks = draw_masks(200, 8, 0.5, SIZE, seed=0)
+    masks = draw_masks(200, 8, 0.5, (SIZE, SIZE), seed=0)
     coef = [[0, 0, 0, 0], [0, 4, 0, 0], [0, -4, 0, 0]]
 
     def share(intercept, centred):
@@ -99,17 +99,44 @@ def test_centring_removes_a_constant_and_keeps_the_contrast(bright):
 
 def test_no_batch_is_larger_than_asked(bright):
     encoder = LinearPixels()
-    masks = draw_masks(50, 8, 0.5, SIZE, seed=0)
+    masks = draw_masks(50, 8, 0.5, (SIZE, SIZE), seed=0)
     saliency_map(encoder, linear(np.ones((3, 4)), [0, 0, 0]), bright, 0, masks, batch_size=8)
     assert encoder.largest == 8
 
 
 def test_area_mean_keeps_the_mean_and_counts_parts_of_pixels():
     picture = np.random.default_rng(0).normal(size=(10, 10))
-    small = area_mean(picture, 5)
+    small = area_mean(picture, (5, 5))
     np.testing.assert_allclose(small, picture.reshape(5, 2, 5, 2).mean(axis=(1, 3)))
-    assert area_mean(picture, 3).mean() == pytest.approx(picture.mean())
-    np.testing.assert_allclose(area_mean(np.array([[0.0, 3, 6]] * 3), 2)[0], [1, 5])
+    assert area_mean(picture, (3, 3)).mean() == pytest.approx(picture.mean())
+    np.testing.assert_allclose(area_mean(np.array([[0.0, 3, 6]] * 3), (2, 2))[0], [1, 5])
+
+
+def test_stored_maps_keep_the_proportions():
+    assert stored_size(56, (224, 224)) == (56, 56)
+    assert stored_size(56, (32, 32)) == (32, 32)
+    assert stored_size(56, (1520, 912)) == (56, 34)
+    assert stored_size(56, (10, 2000)) == (1, 56)
+
+
+def test_the_informative_part_of_a_portrait_picture_is_found():
+    """An input that is not square, as Mammo-CLIP's: only the lower fifth counts."""
+    size, part = (60, 24), np.zeros((60, 24), bool)
+    part[48:] = True
+
+    class LowerFifth(LinearPixels):
+        d = 1
+        input_size = size
+
+        def encode(self, batch):
+            return batch[:, 0, 48:].mean(axis=(1, 2))[:, None].astype(np.float32)
+
+    picture = np.random.default_rng(1).uniform(0.5, 1, (3, *size)).astype(np.float32)
+    masks = draw_masks(600, 8, 0.5, size, seed=0)
+    looks = linear([[0.0], [4.0], [-4.0]], [0, 0, 0])
+    found = saliency_map(LowerFifth(), looks, picture, 1, masks, centred=True)
+    assert found.shape == size
+    assert score_target(found, part).target_share > 0.9
 
 
 # ------------------------------------------------------------------- a whole cell, with a real card

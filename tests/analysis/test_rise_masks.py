@@ -1,5 +1,7 @@
 """The masks on the fly are those of the authors' code: upsampled, shifted, cropped."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -7,36 +9,52 @@ from discern.analysis.rise_masks import draw_masks, upsampling
 
 
 def all_masks(bank):
-    out = np.empty((len(bank), bank.size, bank.size), np.float32)
+    out = np.empty((len(bank), *bank.size), np.float32)
     bank.fill(0, out)
     return out
 
 
-@pytest.mark.parametrize(("size", "grid"), [(224, 8), (224, 7), (32, 8), (100, 6)])
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [((224, 224), 8), ((224, 224), 7), ((32, 32), 8), ((100, 100), 6), ((152, 91), 8), ((40, 80), 8)],
+)
 def test_masks_equal_resize_shift_crop(size, grid):
     """Cell by ceil, bilinear with mirrored border, random offset: step by step with scikit-image."""
     resize = pytest.importorskip("skimage.transform").resize
     bank = draw_masks(5, grid, 0.5, size, seed=3)
-    cell = int(np.ceil(size / grid))
+    cells = [int(np.ceil(pixels / grid)) for pixels in size]
     for coins, (y, x), mask in zip(bank.grids, bank.offsets, all_masks(bank), strict=True):
         big = resize(
             coins.astype("float32"),
-            [(grid + 1) * cell] * 2,
+            [(grid + 1) * cell for cell in cells],
             order=1,
             mode="reflect",
             anti_aliasing=False,
         )
-        np.testing.assert_allclose(mask, big[y : y + size, x : x + size], atol=1e-6)
+        np.testing.assert_allclose(mask, big[y : y + size[0], x : x + size[1]], atol=1e-6)
 
 
 def test_offsets_use_the_whole_cell_and_no_more():
-    bank = draw_masks(2000, 8, 0.5, 224, seed=0)
+    bank = draw_masks(2000, 8, 0.5, (224, 224), seed=0)
     assert bank.offsets.min() == 0
     assert bank.offsets.max() == 27
 
 
+def test_square_masks_are_those_of_earlier_versions():
+    """The digest was made when masks knew one side only."""
+    bank = draw_masks(40, 8, 0.5, (100, 100), seed=7)
+    found = hashlib.sha256(bank.grids.tobytes() + bank.offsets.tobytes())
+    assert found.hexdigest().startswith("b09d671be36ab0a1")
+
+
+def test_offsets_of_a_rectangle_use_each_sides_own_cell():
+    offsets = draw_masks(2000, 8, 0.5, (160, 80), seed=0).offsets
+    assert offsets.min(axis=0).tolist() == [0, 0]
+    assert offsets.max(axis=0).tolist() == [19, 9]
+
+
 def test_every_pixel_is_kept_with_probability_p():
-    masks = all_masks(draw_masks(4000, 4, 0.3, 24, seed=0))
+    masks = all_masks(draw_masks(4000, 4, 0.3, (24, 24), seed=0))
     assert abs(masks.mean() - 0.3) < 0.005
     # Standard error of one pixel is below 0.5 / sqrt(4000) = 0.008.
     assert np.abs(masks.mean(axis=0) - 0.3).max() < 0.04
@@ -48,7 +66,7 @@ def test_weights_of_every_pixel_sum_to_one():
 
 
 def test_seed_decides_and_parts_equal_the_whole():
-    bank, same, other = (draw_masks(9, 8, 0.5, 64, seed) for seed in (1, 1, 2))
+    bank, same, other = (draw_masks(9, 8, 0.5, (64, 64), seed) for seed in (1, 1, 2))
     whole = all_masks(bank)
     np.testing.assert_array_equal(whole, all_masks(same))
     assert not np.array_equal(whole, all_masks(other))
@@ -58,6 +76,6 @@ def test_seed_decides_and_parts_equal_the_whole():
 
 
 def test_a_bank_is_far_smaller_than_its_masks():
-    bank = draw_masks(4096, 8, 0.5, 224, seed=0)
-    held = bank.grids.nbytes + bank.offsets.nbytes + bank.weights.nbytes
+    bank = draw_masks(4096, 8, 0.5, (224, 224), seed=0)
+    held = bank.grids.nbytes + bank.offsets.nbytes + sum(weights.nbytes for weights in bank.weights)
     assert held < 4096 * 224 * 224 * 4 / 1000

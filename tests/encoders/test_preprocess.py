@@ -1,8 +1,12 @@
 """The transform against torchvision, bit by bit, and its geometry on planted pictures."""
 
+import hashlib
+
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageEnhance
+from pydantic import ValidationError
 from torchvision import transforms
 
 from discern.encoders.preprocess import apply, apply_mask, describe, pad_colour, view
@@ -110,3 +114,129 @@ def test_describe_names_every_step():
         "8-bit RGB; shortest side to 256 px (bicubic); centre crop 224 px; "
         "channels in BGR order; minus (104, 117, 123)"
     )
+
+
+# ------------------------------------------------------------------------ resize of float pixels
+
+FLOAT = {"precision": "float32", "scale": 255.0}
+SIZES = [(96, 96), (333, 251), (251, 333), (1000, 61), (57, 401), (3, 2), (1, 1)]
+
+
+@pytest.mark.parametrize("interpolation", list(MODES))
+@pytest.mark.parametrize("size", SIZES)
+def test_float_resize_equals_torchvision_on_tensors(size, interpolation):
+    image = picture(*size)
+    tensor = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1) / 255
+    resize = transforms.Resize((48, 64), MODES[interpolation], antialias=True)
+    p = Preprocess(resize="squash", size=(48, 64), interpolation=interpolation, **FLOAT)
+    ours = apply(image, p)
+    assert ours.shape == (3, 48, 64)
+    # torch computes its weights in float32; in float64 both agree to the last bit of float32.
+    assert np.abs(ours - resize(tensor).numpy()).max() < 2e-5
+    assert np.abs(ours - resize(tensor.double()).numpy()).max() < 2e-7
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_resize_without_antialiasing_equals_torch(size):
+    image = picture(*size)
+    tensor = torch.from_numpy(np.array(image, np.float64)).permute(2, 0, 1)[None] / 255
+    theirs = torch.nn.functional.interpolate(tensor, (48, 64), mode="bilinear", antialias=False)[0]
+    p = Preprocess(resize="squash", size=(48, 64), interpolation="bilinear", antialias=False, **FLOAT)
+    assert np.abs(apply(image, p) - theirs.numpy()).max() < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("size", "digest"), [((333, 251), "95ee2368bc5525d4"), ((57, 401), "86a51b5245d8a64a")]
+)
+def test_truncated_bilinear_is_that_of_tensorflow(size, digest):
+    """Digests of tf.image.resize(..., antialias=False).numpy().astype("uint8"), TensorFlow 2.21.0."""
+    p = Preprocess(resize="squash", size=448, interpolation="bilinear", antialias=False)
+    seen = np.asarray(view(picture(*size), p))
+    assert hashlib.sha256(seen.tobytes()).hexdigest().startswith(digest)
+
+
+def test_antialiasing_is_left_out_only_where_that_is_defined():
+    with pytest.raises(ValidationError, match="antialias: false goes with bilinear"):
+        Preprocess(resize="squash", size=8, interpolation="bicubic", antialias=False)
+
+
+# ------------------------------------------------------------------------------- other geometries
+
+
+@pytest.mark.parametrize("size", [(120, 80), (80, 120), (97, 31), (64, 64), (500, 3)])
+def test_canvas_has_black_on_the_right_and_at_the_bottom(size):
+    white = Image.new("RGB", size, (255, 255, 255))
+    p = Preprocess(resize="canvas", size=64, interpolation="bilinear", **FLOAT)
+    width, height = (max(1, int(side / (max(size) / 64))) for side in size)
+    pixels = apply(white, p)
+    assert pixels.shape == (3, 64, 64)
+    assert (np.abs(pixels[:, :height, :width] - 1) < 1e-6).all()
+    assert pixels[:, height:].sum() == pixels[:, :, width:].sum() == 0
+    inside = apply_mask(np.ones(size[::-1], bool), p)
+    assert inside.sum() == height * width
+    assert inside[:height, :width].all()
+    assert np.asarray(view(white, p))[:height, :width].min() == 255
+
+
+def test_a_mask_follows_its_picture_to_a_rectangle():
+    inside = np.zeros((90, 120), bool)
+    inside[30:60, 45:90] = True
+    p = Preprocess(resize="squash", size=(60, 20), interpolation="bilinear")
+    frame = apply_mask(inside, p)
+    assert frame.shape == p.input_size == (60, 20)
+    white = Image.fromarray(np.repeat(inside[:, :, None], 3, axis=2).astype(np.uint8) * 255)
+    assert (frame != (apply(white, p)[0] > 0.5)).mean() < 0.03
+    assert view(white, p).size == (20, 60)
+
+
+def test_pad_may_be_black_whatever_the_mean():
+    p = Preprocess(resize="pad", size=40, fill="black", interpolation="nearest", mean=MEAN, std=STD)
+    assert np.asarray(view(Image.new("RGB", (40, 20), (255, 255, 255)), p))[:10].max() == 0
+
+
+def test_stretch_gives_each_picture_its_own_range():
+    p = Preprocess(resize="none", size=8, stretch=True)
+    dull = Image.fromarray(np.random.default_rng(0).integers(90, 120, (8, 8, 3), dtype=np.uint8))
+    assert (apply(dull, p).min(), apply(dull, p).max()) == (0, 1)
+    assert not apply(Image.new("RGB", (8, 8), (70, 70, 70)), p).any()
+
+
+def test_grey_of_float_pixels_is_that_of_8_bits():
+    p = Preprocess(resize="squash", size=16, interpolation="bilinear", channels="grey")
+    image = picture(50, 40)
+    fine = apply(image, p.model_copy(update={"precision": "float32"}))
+    assert fine.shape == (1, 16, 16)
+    assert np.abs(fine - apply(image, p)).max() < 1.5 / 255
+
+
+def test_visionunite_wraps_as_its_authors_arithmetic():
+    """Black and white in one channel: 255 - 0 + 1 is 0 in 8 bits, and HSV sees two dark pixels."""
+    image = Image.fromarray(np.array([[[0, 0, 0], [255, 255, 255]]], np.uint8)).resize((2, 2))
+    p = Preprocess(prepare="visionunite", resize="none", size=2, scale=1)
+    assert apply(image, p)[2].max() == 1
+    photo = picture(60, 40)
+    enhanced = np.asarray(ImageEnhance.Contrast(photo).enhance(1.3)).astype(int)
+    shifted = ((enhanced - enhanced.min(axis=(0, 1)) + 1) % 256).astype(np.uint8)
+    hsv = np.asarray(Image.fromarray(shifted).convert("HSV")).transpose(2, 0, 1)
+    whole = p.model_copy(update={"size": (40, 60)})
+    assert np.array_equal(apply(photo, whole), hsv)
+    assert np.abs(np.asarray(view(photo, whole)).astype(int) - shifted).max() <= 8  # HSV has 8 bits too
+
+
+def test_describe_tells_resizes_apart():
+    def words(**fields):
+        return describe(Preprocess(size=64, interpolation="bilinear", **fields))
+
+    texts = [
+        words(resize="squash"),
+        words(resize="squash", precision="float32"),
+        words(resize="squash", antialias=False),
+        words(resize="squash", antialias=False, precision="float32"),
+        words(resize="canvas"),
+        words(resize="pad", mean=MEAN),
+        words(resize="pad", mean=MEAN, fill="black"),
+        words(resize="none", prepare="visionunite"),
+        words(resize="none", stretch=True),
+    ]
+    assert len(set(texts)) == len(texts)
+    assert "0.48145466" in texts[5]  # exact, not rounded

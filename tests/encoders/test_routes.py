@@ -28,6 +28,7 @@ VISION = {
     "image_size": SIZE,
     "patch_size": 8,
 }
+DINO = {k: v for k, v in VISION.items() if k != "intermediate_size"} | {"mlp_ratio": 2}
 TOWER = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 8, "image_size": SIZE}
 
 
@@ -88,7 +89,34 @@ def test_torchvision_by_order_with_foreign_names(batch, checkpoint):
     assert close(encoder.encode(batch), expected(module, batch))
 
 
-@pytest.mark.parametrize(("output", "d"), [("", 24), ("cls", 24), ("patch_mean", 24), ("head", 7)])
+@pytest.mark.parametrize(("output", "pooled"), [("layer2", "layer2"), ("avgpool", "avgpool")])
+def test_torchvision_inner_module_without_what_comes_after_it(batch, checkpoint, output, pooled):
+    module = randomised(torchvision.models.resnet18(weights=None))
+    seen = {}
+    getattr(module, pooled).register_forward_hook(lambda m, given, made: seen.update(made=made))
+    expected(module, batch)
+    truth = seen["made"].mean(dim=(2, 3)).numpy()
+    loader = {"route": "torchvision", "arch": "resnet18"}
+    state = module.state_dict()
+    encoder = load_encoder(spec(truth.shape[1], output=output, **loader), checkpoint(state))
+    assert close(encoder.encode(batch), truth)
+    names = set(encoder.module.state_dict())
+    assert ("layer3.0.conv1.weight" in names) == (output == "avgpool")
+    assert "fc.weight" not in names
+    with pytest.raises(DiscernError, match=r"unknown to the encoder \(layer1\.7\.weight\)"):
+        load_encoder(
+            spec(128, output=output, **loader), checkpoint(state | {"layer1.7.weight": torch.ones(2)})
+        )
+
+
+def test_torchvision_unknown_inner_module_has_a_suggestion():
+    with pytest.raises(DiscernError, match=r"no module is called 'layer5'; did you mean.*'layer"):
+        load_encoder(spec(128, output="layer5", route="torchvision", arch="resnet18"), {})
+
+
+@pytest.mark.parametrize(
+    ("output", "d"), [("", 24), ("cls", 24), ("patch_mean", 24), ("cls_patch_mean", 48), ("head", 7)]
+)
 def test_timm_outputs(batch, checkpoint, output, d):
     options = {"img_size": SIZE, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
     arch = "vit_tiny_patch16_224"
@@ -102,9 +130,20 @@ def test_timm_outputs(batch, checkpoint, output, d):
         "": tokens[:, 0],
         "cls": tokens[:, 0],
         "patch_mean": tokens[:, 1:].mean(1),
+        "cls_patch_mean": np.concatenate([tokens[:, 0], tokens[:, 1:].mean(1)], axis=1),
         "head": expected(module, batch),
     }
     assert close(encoder.encode(batch), truths[output])
+
+
+def test_timm_networks_without_tokens_refuse_them(checkpoint):
+    for arch, output, lack in (
+        ("resnet10t", "patch_mean", "no tokens"),
+        ("vit_base_patch16_siglip_224", "cls", "no class token"),
+    ):
+        loader = {"route": "timm", "arch": arch, "keys": "random", "seed": 0}
+        with pytest.raises(DiscernError, match=f"output '{output}': this network has {lack}"):
+            load_encoder(spec(512, output=output, **loader), {})
 
 
 def test_random_weights_repeat_by_seed(batch):
@@ -154,8 +193,41 @@ def test_open_clip_tower_with_a_timm_trunk(checkpoint, output, d):
 
 def test_open_clip_architecture_by_name_is_strict(checkpoint):
     weights = checkpoint({"visual.conv1.weight": torch.zeros(768, 3, 32, 32)})
+    loader = {"route": "open_clip", "arch": "ViT-B-32", "options": {"quick_gelu": False}, "prefix": "visual."}
     with pytest.raises(DiscernError, match=r"missing in the file \(class_embedding"):
-        load_encoder(spec(512, route="open_clip", arch="ViT-B-32", prefix="visual."), weights)
+        load_encoder(spec(512, **loader), weights)
+
+
+def test_open_clip_s_own_towers_must_name_their_activation():
+    """It leaves no trace in the checkpoint, and open_clip itself only warns."""
+    with pytest.raises(DiscernError, match=r"lacks quick_gelu[\s\S]*true \(weights of OpenAI"):
+        load_encoder(spec(512, route="open_clip", arch="ViT-B-16", prefix="visual."), {})
+
+
+@pytest.mark.parametrize(
+    ("route", "arch", "options", "message"),
+    [
+        (
+            "transformers",
+            "CLIPVisionModel",
+            {"hiden_size": 8},
+            "no option 'hiden_size'; did you mean 'hidden_size'",
+        ),
+        ("timm", "vit_tiny_patch16_224", {"dept": 2}, "timm cannot build 'vit_tiny_patch16_224'.*dept"),
+        ("torchvision", "resnet18", {"num_clases": 2}, "torchvision cannot build 'resnet18'.*num_clases"),
+        (
+            "open_clip",
+            "ViT-B-16",
+            {"quick_gelu": True, "vision_cfg": {"layer": 2}},
+            "open_clip cannot build.*layer",
+        ),
+    ],
+)
+def test_a_misspelt_option_is_refused(route, arch, options, message):
+    with pytest.raises(DiscernError, match=message):
+        load_encoder(
+            spec(8, output="cls" * (route == "transformers"), route=route, arch=arch, options=options), {}
+        )
 
 
 def published(module, prefix):
@@ -180,6 +252,44 @@ def test_transformers_siglip(batch, checkpoint, output, prefix):
     assert close(encoder.encode(batch), expected(module, batch, truth))
 
 
+def test_transformers_output_that_the_class_does_not_give(batch, checkpoint):
+    module = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**VISION))
+    loader = {"route": "transformers", "arch": "CLIPVisionModel", "options": VISION}
+    encoder = load_encoder(spec(24, output="image_embeds", **loader), checkpoint(module.state_dict()))
+    with pytest.raises(DiscernError, match=r"gives no 'image_embeds'[\s\S]*pooler_output"):
+        encoder.encode(batch)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_transformers_converts_the_names_of_its_older_releases(batch, checkpoint, gated):
+    options = DINO | {"use_swiglu_ffn": gated, "use_mask_token": False}
+    module = randomised(transformers.Dinov2Model(transformers.Dinov2Config(**options)))
+    state = {}
+    for name, tensor in module.state_dict().items():
+        if ".mlp.gate_proj." in name:
+            other = module.state_dict()[name.replace("gate", "up")]
+            state[name.replace("gate_proj", "weights_in")] = torch.cat([tensor, other])
+        elif ".mlp.up_proj." not in name:
+            name = name.replace(".mlp.down_proj.", ".mlp.weights_out.")
+            for old, new in (("query", "q"), ("key", "k"), ("value", "v")):
+                name = name.replace(f".attention.{new}_proj.", f".attention.attention.{old}.")
+            state[name.replace(".attention.o_proj.", ".attention.output.dense.")] = tensor
+    assert gated == any("weights_in" in name for name in state)
+    loader = {"route": "transformers", "arch": "Dinov2Model", "options": options, "keys": "converted"}
+    encoder = load_encoder(spec(48, output="cls_patch_mean", **loader), checkpoint(state))
+    hidden = expected(module, batch, lambda p: module(pixel_values=p).last_hidden_state)
+    assert close(encoder.encode(batch), np.concatenate([hidden[:, 0], hidden[:, 1:].mean(1)], axis=1))
+    del state["encoder.layer.1.attention.attention.key.bias"]
+    with pytest.raises(
+        DiscernError, match=r"missing in the file \(encoder\.layer\.1\.attention\.k_proj\.bias"
+    ):
+        load_encoder(spec(48, output="cls_patch_mean", **loader), checkpoint(state))
+    with pytest.raises(DiscernError, match=r"unknown to the encoder.*intruder"):
+        load_encoder(
+            spec(48, output="cls", **loader), checkpoint(module.state_dict() | {"intruder": torch.ones(2)})
+        )
+
+
 def test_transformers_clip_with_projection_takes_two_prefixes(batch, checkpoint):
     options = VISION | {"projection_dim": 16}
     module = randomised(transformers.CLIPVisionModelWithProjection(transformers.CLIPVisionConfig(**options)))
@@ -193,7 +303,7 @@ def test_transformers_clip_with_projection_takes_two_prefixes(batch, checkpoint)
 
 
 def test_transformers_patches_begin_after_class_and_register_tokens(batch, checkpoint):
-    options = VISION | {"num_register_tokens": 4, "mlp_ratio": 2}
+    options = DINO | {"num_register_tokens": 4}
     config = transformers.Dinov2WithRegistersConfig(**options)
     module = randomised(transformers.Dinov2WithRegistersModel(config))
     loader = {"route": "transformers", "arch": "Dinov2WithRegistersModel", "options": options}
@@ -206,7 +316,7 @@ def test_transformers_patches_begin_after_class_and_register_tokens(batch, check
 @pytest.mark.parametrize("arch", ["SiglipVisionModel", "CLIPVisionModel", "Dinov2Model"])
 def test_transformers_missing_tensor_aborts(checkpoint, arch):
     kind = getattr(transformers, arch)
-    options = VISION | ({"mlp_ratio": 2} if arch == "Dinov2Model" else {})
+    options = DINO if arch == "Dinov2Model" else VISION
     state = published(kind(kind.config_class(**options)), "vision_model.")
     victim = next(k for k in state if "layernorm" in k.lower() or "norm1" in k)
     del state[victim]

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from discern.encoders.base import Request
-from discern.encoders.state import read_state, restore
+from discern.encoders.state import restore
 from discern.errors import DiscernError
 from discern.model_card import Loader, Preprocess
 
@@ -15,6 +14,11 @@ from discern.model_card import Loader, Preprocess
 def network(classes=3):
     torch.manual_seed(1)
     return torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, classes))
+
+
+def blank():
+    torch.manual_seed(99)
+    return torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3))
 
 
 def request(file, **loader):
@@ -82,11 +86,6 @@ def test_another_shape_aborts_with_name_and_shapes(tmp_path):
         restore(request(saved(tmp_path, network(classes=7).state_dict())), network())
 
 
-def test_a_wrong_prefix_shows_the_names_that_are_there(tmp_path):
-    with pytest.raises(DiscernError, match=r"begins with tower; the names are 0\.bias"):
-        restore(request(saved(tmp_path, network().state_dict()), prefix="tower"), network())
-
-
 def test_the_prefix_comes_off_as_far_as_the_target_demands(tmp_path):
     """Libraries have renamed their own modules: one checkpoint, bare or prefixed target."""
     truth = network().state_dict()
@@ -125,40 +124,90 @@ def test_by_order_refuses_a_shorter_checkpoint(tmp_path):
         restore(request(saved(tmp_path, state), keys="by_order"), network())
 
 
-def test_shards_are_read_only_as_far_as_wanted(tmp_path):
-    save_file({"tower.a": torch.ones(2), "language.a": torch.ones(3)}, tmp_path / "1.safetensors")
-    save_file({"tower.b": torch.zeros(2)}, tmp_path / "2.safetensors")
-    files = sorted(tmp_path.glob("*.safetensors"))
-    assert set(read_state(files, ["tower."])) == {"tower.a", "tower.b"}
-    save_file({"tower.b": torch.zeros(2)}, tmp_path / "3.safetensors")
-    with pytest.raises(DiscernError, match=r"a second tensor named tower\.b"):
-        read_state(sorted(tmp_path.glob("*.safetensors")), ["tower."])
-
-
-class Payload:
-    def __reduce__(self):
-        return (Path.touch, (Path("owned"),))
-
-
-def test_a_file_that_holds_code_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DiscernError, match="holds more than tensors"):
-        read_state([saved(tmp_path, {"a": Payload()})], [""])
-    assert not Path("owned").exists()
-
-
-@pytest.mark.parametrize("name", ["cut.pth", "cut.safetensors"])
-def test_a_truncated_file_is_named(tmp_path, name):
-    whole = tmp_path / f"whole{Path(name).suffix}"
-    if name.endswith("pth"):
-        torch.save({"a": torch.ones(1000)}, whole)
-    else:
-        save_file({"a": torch.ones(1000)}, whole)
-    (tmp_path / name).write_bytes(whole.read_bytes()[:2000])
-    with pytest.raises(DiscernError, match=f"{name}: cannot be read as a checkpoint"):
-        read_state([tmp_path / name], [""])
-
-
 def test_no_weight_file_is_named():
     with pytest.raises(DiscernError, match="no weight file among: nothing"):
         restore(request(None), network())
+
+
+def test_renames_run_in_order_and_drops_take_buffers_away(tmp_path):
+    truth = network().state_dict()
+    published = {f"old.{k.replace('weight', 'w')}": v for k, v in truth.items()}
+    published |= {"old.1.relative_position_index": torch.arange(3), "other.w": torch.ones(1)}
+    module = blank()
+    rename = {r"^old\.": "new.", r"^new\.(\d)\.w$": r"\1.weight", r"^new\.": ""}
+    loader = {"prefix": "old.", "rename": rename, "drop": [r"relative_position_index$"]}
+    restore(request(saved(tmp_path, published), **loader), module)
+    assert same(truth, module.state_dict())
+
+
+def test_a_rename_that_joins_two_tensors_is_refused(tmp_path):
+    file = saved(tmp_path, network().state_dict())
+    with pytest.raises(DiscernError, match=r"makes '0\.weight' of both '0\.weight' and '2\.weight'"):
+        restore(request(file, rename={r"^2\.": "0."}), network())
+
+
+@pytest.mark.parametrize("prefix", ["", "tower."])
+def test_a_drop_never_takes_a_weight_away(tmp_path, prefix):
+    file = saved(tmp_path, {prefix + k: v for k, v in network().state_dict().items()})
+    with pytest.raises(
+        DiscernError, match=rf"drop takes weights of the encoder away: {prefix}1\.running_mean"
+    ):
+        restore(request(file, prefix=prefix, drop=[r"running_mean"]), network())
+
+
+def test_a_drop_is_judged_by_the_new_name(tmp_path):
+    published = {k.replace("running_mean", "index"): v for k, v in network().state_dict().items()}
+    loader = {"rename": {"index$": "running_mean"}, "drop": ["index$"]}
+    with pytest.raises(DiscernError, match=r"takes weights of the encoder away: 1\.running_mean"):
+        restore(request(saved(tmp_path, published), **loader), network())
+
+
+def test_what_was_not_renamed_is_paired_with_what_it_looks_like(tmp_path):
+    truth = network().state_dict()
+    published = {k.replace("1.running_mean", "model.trunk.1.running_mean"): v for k, v in truth.items()}
+    with pytest.raises(DiscernError) as caught:
+        restore(request(saved(tmp_path, published)), network())
+    assert "'model.trunk.1.running_mean' looks like the encoder's '1.running_mean'" in str(caught.value)
+
+
+def test_quantised_weights_are_refused(tmp_path):
+    state = network().state_dict()
+    state["0.weight"] = state["0.weight"].to(torch.int8)
+    with pytest.raises(DiscernError, match=r"tensor '0\.weight': holds torch\.int8"):
+        restore(request(saved(tmp_path, state)), network())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32(tmp_path, dtype):
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in network().state_dict().items()}
+    module = blank().to(dtype)
+    restore(request(saved(tmp_path, state)), module)
+    assert {v.dtype for v in module.parameters()} == {torch.float32}
+    assert same({k: v.float() for k, v in state.items()}, module.state_dict())
+
+
+def test_converted_names_pass_the_converter_bare_and_then_fit_strictly(tmp_path):
+    truth = network().state_dict()
+    published = {f"visual.foreign_{k}": v for k, v in truth.items()}
+    seen = []
+
+    def convert(state):
+        seen.extend(state)
+        return {k.removeprefix("foreign_"): v for k, v in state.items()}
+
+    loader = {"keys": "converted", "prefix": "visual."}
+    module = blank()
+    restore(request(saved(tmp_path, published), **loader), module, convert=convert)
+    assert seen == [f"foreign_{k}" for k in truth]
+    assert same(truth, module.state_dict())
+    del published["visual.foreign_1.bias"]
+    with pytest.raises(DiscernError, match=r"1 missing in the file \(1\.bias\)"):
+        restore(request(saved(tmp_path, published), **loader), blank(), convert=convert)
+
+
+def test_a_converter_that_is_missing_or_fails_is_named(tmp_path):
+    file = saved(tmp_path, network().state_dict())
+    with pytest.raises(DiscernError, match="'converted', but 'timm' has no converter"):
+        restore(request(file, keys="converted"), network())
+    with pytest.raises(DiscernError, match=r"does not know this checkpoint \(KeyError: 'absent'\)"):
+        restore(request(file, keys="converted"), network(), convert=lambda state: state["absent"])

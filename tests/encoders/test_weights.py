@@ -10,7 +10,7 @@ import pytest
 from discern import paths
 from discern.contracts import sha256_file
 from discern.encoders import weights
-from discern.encoders.weights import fetch_weights, missing, read_weights
+from discern.encoders.weights import absent, fetch_weights, missing, read_weights
 from discern.errors import DiscernError
 from discern.model_card import ModelCard
 
@@ -93,6 +93,41 @@ def test_manual_names_page_file_and_folder_until_it_is_placed(record):
     assert list(fetch(planted, record)["files"]) == ["config.json", "tower/1.safetensors"]
 
 
+def test_manual_files_are_checked_where_the_card_knows_their_digest(record):
+    right = hashlib.sha256(b"right").hexdigest()
+    planted = card(kind="manual", place="a.pth, tower/", sha256={"a.pth": right, "tower/1.pt": right})
+    (record.parent / "tower").mkdir()
+    (record.parent / "tower" / "1.pt").write_text("right")
+    assert f"place it in {record.parent.relative_to(Path.cwd())}" in missing(
+        planted
+    )  # no page: it is one's own
+    (record.parent / "a.pth").write_text("wrong")
+    with pytest.raises(DiscernError, match=rf"a\.pth: sha256 is .*, the card says {right}"):
+        fetch(planted, record)
+    assert (record.parent / "a.pth").read_text() == "wrong"
+    (record.parent / "a.pth").write_text("right")
+    assert list(fetch(planted, record)["files"]) == ["a.pth", "tower/1.pt"]
+
+
+def test_leftovers_in_a_placed_folder_are_not_taken(record):
+    (record.parent / "tower").mkdir()
+    for name in ("1.pt", "1.pt.rejected", "1.pt.rejected2", "2.pt.part"):
+        (record.parent / "tower" / name).write_text("x")
+    assert list(fetch(card(kind="manual", place="tower/"), record)["files"]) == ["tower/1.pt"]
+
+
+def test_a_placed_file_stands_for_its_address(record):
+    planted = card(kind="url", url="http://127.0.0.1:9/w.pt", sha256=hashlib.sha256(b"x").hexdigest())
+    assert absent(planted) == ["w.pt"]
+    with pytest.raises(
+        DiscernError, match=r"(?s)127\.0\.0\.1:9/w\.pt: download failed.*place the file at .*w\.pt"
+    ):
+        fetch(planted, record)
+    (record.parent / "w.pt").write_text("x")
+    assert absent(planted) == []
+    assert list(fetch(planted, record)["files"]) == ["w.pt"]
+
+
 def test_library_tag_is_taken_from_the_folder(record):
     planted = card(
         kind="library", library="open_clip", tag="laion2b", sha256=hashlib.sha256(b"x").hexdigest()
@@ -114,10 +149,21 @@ def test_torchvision_s_own_files_are_downloaded(record, monkeypatch):
     assert list(fetch(planted, record)["files"]) == ["resnet-1234.pth"]
 
 
+def test_torchvision_s_names_state_the_beginning_of_the_digest(record, monkeypatch):
+    monkeypatch.setattr(weights, "TORCHVISION", Path.cwd().as_uri() + "/")
+    right = hashlib.sha256(b"tensors").hexdigest()[:8]
+    for name, content in ((f"net-{right}.pth", b"tensors"), ("net-0123abcd.pth", b"others")):
+        Path(name).write_bytes(content)
+    fetch(card(kind="library", library="torchvision", tag=f"net-{right}.pth"), record)
+    with pytest.raises(DiscernError, match="the card says 0123abcd"):
+        fetch(card(kind="library", library="torchvision", tag="net-0123abcd.pth"), record)
+
+
 def test_hub_without_revision_or_access_is_announced(record):
-    assert "revision" in missing(card(kind="hub", repo="a/b"))
+    assert "names no files" in missing(card(kind="hub", repo="a/b", revision="0" * 40))
+    assert "revision" in missing(card(kind="hub", repo="a/b", files=["w"]))
     terms = "https://example.org/terms"
-    gated = card(kind="hub", repo="a/b", revision="0" * 40, gated=True, terms=terms)
+    gated = card(kind="hub", repo="a/b", revision="0" * 40, gated=True, terms=terms, files=["w"])
     assert terms in missing(gated)
     record.write_text("{}")  # fetched already
     assert missing(gated) is None

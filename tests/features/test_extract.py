@@ -177,7 +177,7 @@ def test_look_ahead_is_bounded(project, monkeypatch):
     table, about = read_table(MANIFEST, project / "manifest.parquet")
     p = extract.Preprocess.model_validate(PIXELS["preprocess"])
     rows, seen = table.to_pylist(), 0
-    for batch in extract._pictures(rows, about["root"], p, 2):
+    for batch in extract._pictures(rows, about["root"], lambda image: extract.apply(image, p), 2):
         seen += len(batch)
         ahead.append(len(decoded) - seen)
     assert seen == N

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from discern import paths
+from discern.model_card import MODEL_GROUPS
 from discern.report.figures import (
     PALETTE,
     _reach,
@@ -17,7 +18,7 @@ from discern.report.figures import (
     umap_grid,
 )
 from discern.report.records import collect
-from discern.report.score_figure import score_figure
+from discern.report.score_figure import COLOURS, score_figure
 
 SETTINGS = ((5, 0.1), (15, 0.0), (15, 0.1), (50, 0.5))
 
@@ -89,6 +90,11 @@ def test_score_figure_follows_the_theme_and_names_everything(small):
     ids = re.findall(r'\bid="([^"]+)"', svg)
     assert len(ids) == len(set(ids))
     assert all(i.startswith("accuracy-image-") for i in ids)
+
+
+def test_every_group_of_models_has_a_colour_of_its_own():
+    assert COLOURS.keys() == MODEL_GROUPS.keys()
+    assert len(set(COLOURS.values())) == len(COLOURS)
 
 
 def test_no_score_figure_without_scores(project):

@@ -8,7 +8,17 @@ from discern.contracts import MANIFEST, RISE, write_table
 from discern.errors import DiscernError
 from discern.model_card import Preprocess
 from discern.report.rise_ink import colours, font, outline, plain, shorten
-from discern.report.rise_sheet import OUTLINE, WIDTH, Panel, draw_cell, draw_sheet, overlay
+from discern.report.rise_sheet import (
+    HEADER,
+    MARGIN,
+    OUTLINE,
+    TILE,
+    WIDTH,
+    Panel,
+    draw_cell,
+    draw_sheet,
+    overlay,
+)
 
 ABOUT = {"estimator": "published", "n_masks": 256, "grid": 8, "p": 0.5, "fold": 0}
 
@@ -146,3 +156,22 @@ def test_explained_image_must_be_in_the_manifest(cell):
     write_table(MANIFEST, cell / "other.parquet", table.slice(1), about)
     with pytest.raises(DiscernError, match="'dark' is not in the manifest"):
         draw(cell, "other.parquet")
+
+
+def test_a_portrait_view_keeps_its_proportions(cell):
+    """Stored 56 x 34, seen 80 x 48: the heat fills the picture and nothing beside it."""
+    from discern.contracts import read_table
+
+    table, about = read_table(RISE, cell / "rise.parquet")
+    columns = table.to_pydict()
+    columns["saliency"] = [hot_corner()[:, :34].ravel().astype(np.float16)]
+    write_table(RISE, cell / "portrait.parquet", columns, about | {"saliency_size": [56, 34]})
+    transform = Preprocess(resize="squash", size=(80, 48))
+    files = cell / "portrait.parquet", cell / "manifest.parquet"
+    draw_cell(*files, transform, cell / "sheet.png", "Mammo-CLIP", "MR organs")
+    pixels = np.asarray(Image.open(cell / "sheet.png").convert("RGB"), int)
+    dark = (pixels[HEADER : HEADER + TILE, MARGIN : MARGIN + TILE] < 40).all(axis=-1)
+    rows, columns = np.nonzero(dark)
+    assert (rows.min(), rows.max()) == (0, TILE - 1)
+    assert abs((columns.max() + 1 - columns.min()) - TILE * 48 / 80) <= 1
+    assert abs(columns.min() - (TILE - 1 - columns.max())) <= 1

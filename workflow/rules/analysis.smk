@@ -1,3 +1,21 @@
+rule match_features:
+    input:
+        env=built("analysis"),
+        features=lambda wildcards: PLAN.expand(paths.FEATURES, [wildcards.dataset]),
+    output:
+        PLAN.here(paths.IDENTICAL),
+    log:
+        PLAN.log(paths.DATASET_CELLS_LOG, "match_features"),
+    benchmark:
+        PLAN.benchmark(paths.DATASET_CELLS_LOG, "match_features")
+    conda:
+        pins("analysis")
+    params:
+        **job("match_features", "analysis"),
+    shell:
+        "{params.run} --features {input.features:q} --out {output:q} > {log} 2>&1"
+
+
 rule fit_svm:
     input:
         env=built("analysis"),

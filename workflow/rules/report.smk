@@ -3,6 +3,7 @@ rule build_tables:
         env=built("analysis"),
         scores=PLAN.expand(paths.SCORES),
         manifests=PLAN.expand(paths.MANIFEST),
+        identical=PLAN.expand(paths.IDENTICAL),
     output:
         PLAN.here(paths.TIDY),
     log:
@@ -47,8 +48,9 @@ rule render_report:
         env=built("analysis"),
         tables=rules.build_tables.output,
         comparisons=rules.compare_models.output,
+        identical=PLAN.expand(paths.IDENTICAL),
         maps=PLAN.expand(paths.UMAP_GRID, STUDY.selected(STUDY.umap.datasets)),
-        saliency=PLAN.expand(paths.RISE_FIGURE, STUDY.selected(STUDY.rise.datasets)),
+        saliency=PLAN.expand(paths.RISE_FIGURE, PLAN.explained()),
     output:
         PLAN.here(paths.REPORT),
     log:

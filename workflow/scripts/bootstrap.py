@@ -1,7 +1,8 @@
-"""First import of every script: ``src/`` on the path, and numerical threads limited to ``--threads``.
+"""First import of every script: ``src/`` on the path, threads limited to ``--threads``, no network.
 
 Numerical libraries read their limits when they are imported, and two threads on two busy cores take
-longer than one; so this comes before everything else.
+longer than one; so this comes before everything else. Only the fetching scripts may ask a hub: a job
+that would silently download something fails instead.
 """
 
 import os
@@ -13,3 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 threads = sys.argv[sys.argv.index("--threads") + 1] if "--threads" in sys.argv[:-1] else "1"
 for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"):
     os.environ[f"{library}_NUM_THREADS"] = threads
+
+if not Path(sys.argv[0]).stem.startswith("fetch_"):
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"

@@ -42,7 +42,7 @@ def saliency_map(
 ) -> np.ndarray:
     """Map of one image for class ``label``: sum_i decision_i * mask_i / (N * p), float64 (H, W).
 
-    ``image`` is the preprocessed input, float32 (C, H, W) with H = W = ``masks.size``. Units are those
+    ``image`` is the preprocessed input, float32 (C, H, W) with H, W = ``masks.size``. Units are those
     of the decision value. ``centred`` subtracts what the mean decision adds by chance: a pixel that the
     drawn masks happen to show more often is hotter for that reason alone, in proportion to the mean; the
     expected mask is p everywhere, so that part is known. Same expectation, fewer masks for
@@ -71,18 +71,25 @@ def saliency_map(
     return (total / expected).reshape(height, width)
 
 
-def area_mean(picture: np.ndarray, size: int) -> np.ndarray:
-    """Shrink (h, w) to (size, size) by the mean over areas; pixels across an edge count in part."""
+def area_mean(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrink (h, w) to ``size`` by the mean over areas; pixels across an edge count in part."""
 
-    def overlap(pixels: int) -> np.ndarray:
-        edges = np.arange(size + 1)[:, None] * pixels / size
+    def overlap(pixels: int, parts: int) -> np.ndarray:
+        edges = np.arange(parts + 1)[:, None] * pixels / parts
         covered = np.clip(edges - np.arange(pixels), 0, 1)
-        return (covered[1:] - covered[:-1]) * size / pixels
+        return (covered[1:] - covered[:-1]) * parts / pixels
 
-    return overlap(picture.shape[0]) @ picture @ overlap(picture.shape[1]).T
+    return overlap(picture.shape[0], size[0]) @ picture @ overlap(picture.shape[1], size[1]).T
 
 
-def _as_stored(saliency: np.ndarray, size: int, image_id: str) -> np.ndarray:
+def stored_size(longest: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a stored map: ``longest`` at most, in the proportions of the input ``size``."""
+    longest = min(longest, max(size))
+    height, width = (max(1, round(longest * pixels / max(size))) for pixels in size)
+    return height, width
+
+
+def _as_stored(saliency: np.ndarray, size: tuple[int, int], image_id: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = area_mean(saliency, size).astype(np.float16)
     if not np.isfinite(stored).all():
@@ -104,7 +111,7 @@ class Explainer:
     masks: MaskBank
     settings: RiseSettings
     root: Path
-    stored_size: int
+    stored_size: tuple[int, int]  # height, width
 
     def explain(self, choice: Choice, row: dict[str, Any]) -> dict[str, Any]:
         """One row of the RISE table. ``row`` is the image's manifest row."""
@@ -174,14 +181,15 @@ def explain_cell(
     """Write the RISE table of one model on one data set.
 
     ``spec`` is ``ModelCard.extraction_spec()``, ``weights`` the record of the fetched files. Images are
-    hold-out images of fold ``settings.fold``, explained with that fold's classifier. Maps are stored at
-    ``saliency_size`` squared, or at the input's size where that is smaller. Raises DiscernError for a
-    fold or images that the files do not have, and for files that do not belong together.
+    hold-out images of fold ``settings.fold``, explained with that fold's classifier. Maps are stored
+    with ``saliency_size`` pixels on the longer side, or at the input's size where that is smaller.
+    Raises DiscernError for a fold or images that the files do not have, and for files that do not
+    belong together.
     """
     chosen = choose_images(read_fold(predictions, settings.fold), settings)
     rows, about = _manifest_rows(manifest, chosen)
     transform = Preprocess.model_validate(spec["preprocess"])
-    size = transform.input_size[0]
+    size = transform.input_size
     explainer = Explainer(
         encoder=Batches(load_encoder(spec, read_weights(weights), device), settings.batch_size),
         classifier=load_classifier(classifier, settings.fold),
@@ -189,7 +197,7 @@ def explain_cell(
         masks=draw_masks(settings.n_masks, settings.grid, settings.p, size, settings.seed),
         settings=settings,
         root=Path(about["root"]),
-        stored_size=min(settings.saliency_size, size),
+        stored_size=stored_size(settings.saliency_size, size),
     )
     progress = tqdm(chosen, desc="explain", unit="image", file=sys.stderr, mininterval=10)
     explained = [explainer.explain(choice, rows[choice.image_id]) for choice in progress]
@@ -204,8 +212,8 @@ def explain_cell(
         "p": settings.p,
         "estimator": settings.estimator,
         "seed": settings.seed,
-        "saliency_size": [explainer.stored_size] * 2,
-        "input_size": size,
+        "saliency_size": list(explainer.stored_size),
+        "input_size": list(size),
         "images": len(chosen),
     }
     write_table(RISE, out, columns, metadata)

@@ -27,34 +27,41 @@ def upsampling(grid: int, cell: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MaskBank:
-    """N masks of ``size`` x ``size`` pixels: coin flips bool (N, s, s) and offsets int (N, 2)."""
+    """N masks of ``size`` (height, width) pixels: coin flips bool (N, s, s) and offsets int (N, 2)."""
 
-    size: int
+    size: tuple[int, int]
     p: float
     grids: np.ndarray
     offsets: np.ndarray
-    weights: np.ndarray  # of upsampling(), shared by both axes
+    weights: tuple[np.ndarray, np.ndarray]  # of upsampling(), down and across
 
     def __len__(self) -> int:
         return len(self.grids)
 
     def fill(self, start: int, out: np.ndarray) -> None:
-        """Write masks start, start + 1, ... into ``out``, float32 (n, size, size), values in 0..1."""
+        """Write masks start, start + 1, ... into ``out``, float32 (n, *size), values in 0..1."""
         chosen = slice(start, start + len(out))
-        rows = self.offsets[chosen, :, None] + np.arange(self.size)
-        down, across = self.weights[rows[:, 0]], self.weights[rows[:, 1]]
+        down, across = (
+            weights[self.offsets[chosen, axis, None] + np.arange(self.size[axis])]
+            for axis, weights in enumerate(self.weights)
+        )
         np.matmul(down @ self.grids[chosen].astype(np.float32), across.transpose(0, 2, 1), out=out)
 
 
-def draw_masks(n_masks: int, grid: int, p: float, size: int, seed: int) -> MaskBank:
-    """Draw the bank; the same arguments give the same masks on every machine.
+def draw_masks(n_masks: int, grid: int, p: float, size: tuple[int, int], seed: int) -> MaskBank:
+    """Draw the bank for pictures of ``size`` (height, width) pixels.
 
-    Cells are ceil(size / grid) pixels wide and the offset is 0..cell - 1 in each direction, as in the
-    authors' code. The draw depends on no image and no model: all images of a cell, and all models of
-    one input size, meet the same masks, so their maps are paired and differ less by chance.
+    The same arguments give the same masks on every machine. Cells are ceil(pixels / grid) wide and the
+    offset is 0..cell - 1, in each direction, as in the authors' code. The draw depends on no image and
+    no model: all images of a cell, and all models of one input size, meet the same masks, so their maps
+    are paired and differ less by chance.
     """
     rng = np.random.default_rng(seed)
-    cell = -(-size // grid)
+    cells = [-(-pixels // grid) for pixels in size]
     grids = rng.random((n_masks, grid, grid)) < p
-    offsets = rng.integers(0, cell, size=(n_masks, 2))
-    return MaskBank(size, p, grids, offsets, upsampling(grid, cell))
+    if cells[0] == cells[1]:
+        offsets = rng.integers(0, cells[0], size=(n_masks, 2))
+    else:
+        offsets = np.stack([rng.integers(0, cell, size=n_masks) for cell in cells], axis=1)
+    down, across = (upsampling(grid, cell) for cell in cells)
+    return MaskBank(size, p, grids, offsets, (down, across))

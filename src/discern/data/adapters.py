@@ -17,6 +17,7 @@ import numpy as np
 
 from discern.data.images import SUFFIXES, npz_array
 from discern.data.tables import CsvRow, cell, read_csv, require
+from discern.data.volumes import is_volume, without_suffix
 from discern.dataset_card import Adapter, Join
 from discern.errors import DiscernError, did_you_mean, listed, problem
 
@@ -46,14 +47,25 @@ class Scan:
     left_out: list[str] = field(default_factory=list)
 
 
-def read_rows(adapter: Adapter, root: Path, classes: list[str]) -> list[Row]:
-    """Rows of a data set under ``root``, in any order; raises DiscernError for what does not fit."""
-    return scan(adapter, root, classes).rows
+def read_rows(adapter: Adapter, root: Path, classes: list[str], volumes: bool = False) -> list[Row]:
+    """Rows of a data set under ``root``, in any order; raises DiscernError for what does not fit.
+
+    ``volumes``: its images are NIfTI volumes, and pictures beside them are not looked at.
+    """
+    return scan(adapter, root, classes, volumes).rows
 
 
-def scan(adapter: Adapter, root: Path, classes: list[str]) -> Scan:
+def scan(adapter: Adapter, root: Path, classes: list[str], volumes: bool = False) -> Scan:
     """Rows and files left out; see ``read_rows``."""
-    found = KINDS[adapter.kind](adapter, root, classes)
+    found = KINDS[adapter.kind](adapter, root, classes, volumes)
+    if other := [row.path for row in found.rows if is_volume(row.path) != volumes]:
+        wanted, seen = ("volumes", "pictures") if volumes else ("pictures", "volumes")
+        raise listed(
+            str(root),
+            f"the card's modality says that images are {wanted}, {len(other)} are {seen}",
+            other,
+            repair="end the card's modality with 'volume' if its images are NIfTI volumes, else do not",
+        )
     paths = Counter(row.path for row in found.rows)
     if twice := [path for path, n in paths.items() if n > 1]:
         raise listed(str(root), f"{len(twice)} images are named more than once", twice)
@@ -70,7 +82,7 @@ def _class_name(value: str, labels: dict[str, str], classes: list[str], where: s
 
 def _with_ids(paths: list[str], below: str = "") -> dict[str, str]:
     """Path -> image id: the path below ``below`` without its extension, which stays where two collide."""
-    stems = {path: str(PurePosixPath(path).relative_to(below).with_suffix("")) for path in paths}
+    stems = {path: _stem(str(PurePosixPath(path).relative_to(below))) for path in paths}
     count = Counter(stems.values())
     return {
         path: stem if count[stem] == 1 else str(PurePosixPath(path).relative_to(below))
@@ -78,10 +90,14 @@ def _with_ids(paths: list[str], below: str = "") -> dict[str, str]:
     }
 
 
+def _stem(path: str) -> str:
+    return without_suffix(path) if is_volume(path) else str(PurePosixPath(path).with_suffix(""))
+
+
 # --------------------------------------------------------------------------- table
 
 
-def _table(adapter: Adapter, root: Path, classes: list[str]) -> Scan:
+def _table(adapter: Adapter, root: Path, classes: list[str], volumes: bool) -> Scan:
     """A CSV with a row per image."""
     columns: dict[str, str | list[str]] = {"path": "path", "label": "label"}
     columns.update({str(name): source for name, source in adapter.columns.items()})
@@ -168,12 +184,12 @@ def _boxes(text: str | None, where: str) -> list[list[int]] | None:
 # --------------------------------------------------------------------------- image_folder
 
 
-def _image_folder(adapter: Adapter, root: Path, classes: list[str]) -> Scan:
+def _image_folder(adapter: Adapter, root: Path, classes: list[str], volumes: bool) -> Scan:
     """A folder per class (or names that carry the class); images at any depth below it."""
     base = root / adapter.folder
     pattern = re.compile(adapter.pattern)
     rows, left_out, paths = [], [], []
-    for path in _images(base) if base.is_dir() else []:
+    for path in _images(base, volumes) if base.is_dir() else []:
         match = pattern.search(path.name)
         if match is None:
             left_out.append(str(path.relative_to(root)))
@@ -204,19 +220,20 @@ def _folders(adapter: Adapter, classes: list[str]) -> list[str]:
     return [renamed.get(name, name) for name in classes]
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def _images(folder: Path, volumes: bool) -> Iterator[Path]:
     """Image files below ``folder``, sorted; linked folders are followed, hidden and junk ones are not."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in JUNK)
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
+            image = is_volume(file) if volumes else Path(file).suffix.lower() in SUFFIXES
+            if image and not file.startswith("."):
                 yield Path(place) / file
 
 
 # --------------------------------------------------------------------------- npz
 
 
-def _npz(adapter: Adapter, root: Path, classes: list[str]) -> Scan:
+def _npz(adapter: Adapter, root: Path, classes: list[str], volumes: bool) -> Scan:
     """A MedMNIST archive: arrays ``<split>_images`` (N, H, W[, 3]) and ``<split>_labels`` (N, 1)."""
     file = root / adapter.file
     rows = []
@@ -236,7 +253,7 @@ def _npz(adapter: Adapter, root: Path, classes: list[str]) -> Scan:
     return Scan(rows)
 
 
-KINDS: dict[str, Callable[[Adapter, Path, list[str]], Scan]] = {
+KINDS: dict[str, Callable[[Adapter, Path, list[str], bool], Scan]] = {
     "table": _table,
     "image_folder": _image_folder,
     "npz": _npz,

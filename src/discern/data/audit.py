@@ -9,16 +9,17 @@ from typing import Any
 
 from discern.data.adapters import Row
 from discern.data.images import decode, image_sha256, pixel_digest
+from discern.data.volumes import is_volume, mode, open_volume, voxel_digest
 from discern.errors import DiscernError, problem
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """A row whose picture decodes; sizes in pixels."""
+    """A row whose picture or volume decodes; sizes in pixels, of a volume along its first two axes."""
 
     row: Row
     sha256: str  # of the file
-    pixels: str  # of the decoded picture
+    pixels: str  # digest of the decoded picture or volume
     width: int
     height: int
     mode: str
@@ -33,8 +34,10 @@ class Damaged:
 
 
 def inspect(root: Path, row: Row) -> Inspected | Damaged:
-    """Decode one picture with its mask; never raises for what is wrong with them."""
+    """Decode one picture with its mask, or one volume; never raises for what is wrong with them."""
     try:
+        if is_volume(row.path):
+            return _inspect_volume(root, row)
         image, mode = decode(root / row.path)
         if row.mask_path is not None:
             mask, _ = decode(root / row.mask_path)
@@ -47,6 +50,15 @@ def inspect(root: Path, row: Row) -> Inspected | Damaged:
     except DiscernError as error:
         return Damaged(row, str(error).splitlines()[0])
     return Inspected(row, sha256, pixel_digest(image), image.width, image.height, mode)
+
+
+def _inspect_volume(root: Path, row: Row) -> Inspected:
+    if row.mask_path is not None or row.boxes is not None:
+        raise problem(row.path, "is a volume, whose mask or boxes would not be used")
+    voxels, affine = open_volume(root / row.path)
+    width, height, _ = voxels.shape
+    sha256 = image_sha256(root, row.path)
+    return Inspected(row, sha256, voxel_digest(voxels, affine), width, height, mode(voxels))
 
 
 def duplicates(images: list[Inspected]) -> list[dict[str, Any]]:

@@ -143,7 +143,8 @@ def _cut(source: RecipeSource, folder: Path, downloads: Path) -> dict[str, str]:
 
 def _download(source: UrlFile | HubFile, folder: Path, cache: Path) -> dict[str, str]:
     """Download into ``cache``, then link or unpack into ``folder``; returns the files' SHA-256."""
-    from discern.download import fetch_hub, fetch_url, is_archive, unpack
+    from discern.download import fetch_url, is_archive, unpack
+    from discern.hub import fetch_hub
 
     if isinstance(source, UrlFile):
         paths = [fetch_url(source, cache / source.url.split("?")[0].rsplit("/", 1)[-1])]

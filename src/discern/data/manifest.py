@@ -33,7 +33,7 @@ def prepare_dataset(card: DatasetCard, record: Path, manifest: Path, audit: Path
     ``card.classes``, not as many as the card says, or duplicated where the card refuses that.
     """
     root, place = _root(card, record)
-    found = scan(card.adapter, root, card.class_names)
+    found = scan(card.adapter, root, card.class_names, card.volumetric)
     pool, outside = _pool(card, found, root)
     rows, dropped = _drop(card, pool, root)
     images, damaged = _inspect(root, rows, threads)

@@ -7,23 +7,27 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from discern.encoders.record import CONVERTED
 from discern.errors import DiscernError, problem
-from discern.model_card import Loader, Preprocess
+from discern.model_card import Loader, Preprocess, VolumePreprocess
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class Encoder(Protocol):
     """A frozen image encoder."""
 
     d: int  # length of the feature
-    input_size: tuple[int, int]  # height and width of the input in pixels
+    input_size: tuple[int, ...]  # height and width of the input in pixels; of volumes, voxels by axis
     device: str  # where it computes, in words
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
-        """Preprocessed pictures, float32 (B, C, H, W) -> features, float32 (B, d)."""
+        """Preprocessed pictures, float32 (B, C, H, W), or volumes (B, 1, D, H, W) -> features (B, d)."""
         ...
 
 
@@ -33,7 +37,7 @@ class Request:
 
     model: str
     loader: Loader
-    preprocess: Preprocess
+    preprocess: Preprocess | VolumePreprocess
     output: str  # the feature's name in its route; empty: the encoder's own output
     d: int
     weights: dict[str, Path]
@@ -45,8 +49,10 @@ class FunctionEncoder:
 
     def __init__(self, request: Request, function: Callable[[np.ndarray], np.ndarray], device: str):
         self.d = request.d
-        self.input_size = request.preprocess.input_size
+        self.input_size: tuple[int, ...] = request.preprocess.input_size
         self.device = device
+        #: The authors' own transform of an RGB picture, where a route has one; else the card's is used.
+        self.transform: Callable[[Image.Image], np.ndarray] | None = None
         self._model, self._function = request.model, function
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
@@ -61,6 +67,13 @@ class FunctionEncoder:
         return np.ascontiguousarray(features, dtype=np.float32)
 
 
+def transform_of(spec: dict[str, Any]) -> Preprocess | VolumePreprocess:
+    """The transform in ``ModelCard.extraction_spec()``: of volumes where the model takes volumes."""
+    if spec.get("volume") is not None:
+        return VolumePreprocess.model_validate(spec["volume"])
+    return Preprocess.model_validate(spec["preprocess"])
+
+
 def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "auto") -> Encoder:
     """Build the encoder of ``ModelCard.extraction_spec()`` from its weight files (``read_weights``).
 
@@ -69,7 +82,7 @@ def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "
     request = Request(
         model=spec["name"],
         loader=Loader.model_validate(spec["loader"]),
-        preprocess=Preprocess.model_validate(spec["preprocess"]),
+        preprocess=transform_of(spec),
         output=spec["feature"].get("output", ""),
         d=spec["feature"]["d"],
         weights=weights,
@@ -89,8 +102,12 @@ def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "
 
 
 def weight_files(request: Request, suffixes: tuple[str, ...]) -> list[Path]:
-    """The fetched files with one of these suffixes, at least one, sorted by name."""
-    files = [request.weights[name] for name in sorted(request.weights)]
+    """The fetched files with one of these suffixes, at least one, sorted by name.
+
+    Of a file that was converted (``discern convert``) the converted one stands for it.
+    """
+    names = [n for n in sorted(request.weights) if n + CONVERTED not in request.weights]
+    files = [request.weights[name] for name in names]
     found = [f for f in files if f.suffix in suffixes]
     if not found:
         raise problem(

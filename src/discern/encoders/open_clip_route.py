@@ -10,8 +10,9 @@ import torch
 from open_clip.model import _build_vision_tower
 
 from discern.encoders.base import Encoder, Request, only
+from discern.encoders.published import check_open_clip, published_open_clip
 from discern.encoders.state import restore, seed_random
-from discern.encoders.torch_base import torch_encoder
+from discern.encoders.torch_base import building, torch_encoder
 from discern.errors import did_you_mean, problem
 
 
@@ -19,15 +20,17 @@ def load(request: Request) -> Encoder:
     """Image tower of ``loader.arch``, or of ``loader.options`` (embed_dim, vision_cfg, quick_gelu).
 
     ``loader.prefix`` is usually ``visual.``. ``output``: empty, the projected embedding;
-    ``pre_projection``, the vector before the projection.
+    ``pre_projection``, the vector before the projection. ``quick_gelu`` must be said, by the card or by
+    a fetched ``open_clip_config.json``; timm's networks have their own activation.
     """
     output = only(request, "", "pre_projection")
     config = _config(request)
     seed_random(request)
     # The public factory would build the text tower too, and ask a hub for its configuration.
-    module = _build_vision_tower(
-        config["embed_dim"], config["vision_cfg"], quick_gelu=config.get("quick_gelu", False)
-    )
+    with building(request):
+        module = _build_vision_tower(
+            config["embed_dim"], config["vision_cfg"], quick_gelu=config.get("quick_gelu", False)
+        )
     restore(request, module)
     if output == "pre_projection":
         _drop_projection(module, request)
@@ -48,12 +51,24 @@ def _config(request: Request) -> dict[str, Any]:
             raise problem(f"model '{request.model}'", f"open_clip has no model '{arch}'{hint}")
         config = copy.deepcopy(open_clip.get_model_config(arch) or {})
     config |= request.loader.options
+    config = config or published_open_clip(request)
     if missing := {"embed_dim", "vision_cfg"} - config.keys():
         raise problem(
             f"model '{request.model}'",
             f"loader.options lacks {', '.join(sorted(missing))}",
-            repair="name loader.arch, or write both out in loader.options",
+            repair="name loader.arch, or write both out in loader.options, or fetch open_clip_config.json",
         )
+    # The activation leaves no trace in a checkpoint: with the wrong one all keys fit and features differ.
+    if "quick_gelu" not in config and (published := published_open_clip(request)):
+        config["quick_gelu"] = published["quick_gelu"]
+    free = request.loader.keys == "random" or config["vision_cfg"].get("timm_model_name")
+    if "quick_gelu" not in config and not free:
+        raise problem(
+            f"model '{request.model}'",
+            "loader.options lacks quick_gelu, the activation",
+            allowed=["true (weights of OpenAI, and those tuned from them)", "false (most others)"],
+        )
+    check_open_clip(request, config)
     config["vision_cfg"] = dict(config["vision_cfg"]) | {"timm_model_pretrained": False}
     return config
 

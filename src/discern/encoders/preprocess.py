@@ -2,49 +2,61 @@
 
 Libraries disagree silently here: their processors differ in back end, antialiasing and the moment of
 the RGB conversion. This transform needs Pillow and NumPy only, so every environment computes the same
-pixels; it is bit-equal to torchvision's Resize, CenterCrop, ToTensor and Normalize on Pillow images.
+pixels; on 8-bit pictures it is bit-equal to torchvision's Resize, CenterCrop, ToTensor and Normalize.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 
-from discern.errors import problem
+from discern.encoders.preprocess_resize import frame_mask, frame_picture
 from discern.model_card import Preprocess
-
-Size = tuple[int, int]  # width, height
 
 RESIZE_WORDS = {
     "shortest": "shortest side to {size} px",
-    "squash": "to {size} x {size} px, aspect ratio ignored",
+    "squash": "to {width} x {height} px, aspect ratio ignored",
     "pad": "padded to a square with {fill}, then to {size} x {size} px",
+    "canvas": "long side to {size} px, short side truncated, black on the right or bottom",
     "none": "not resized",
 }
 
+PREPARE_WORDS = {
+    "visionunite": "contrast times 1.3, minus each channel's minimum plus one (modulo 256), to HSV",
+}
+
+#: Weights of red, green and blue in a grey value (ITU-R 601), as Pillow's.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
+
 
 def apply(image: Image.Image, p: Preprocess) -> np.ndarray:
-    """RGB picture of any size -> float32 (C, input_size, input_size); C is 1 for grey, else 3."""
-    framed = _frame(image.convert("RGB"), p, _resampling(p), pad_colour(p))
+    """Picture of any size and mode -> float32 (C, *input_size); C is 1 for grey, else 3."""
+    pixels = _framed(image, p)
     if p.channels == "grey":
-        pixels = np.asarray(framed.convert("L"))[None]
-    else:
-        pixels = np.asarray(framed).transpose(2, 0, 1)
-    if p.channels == "bgr":
+        pixels = _grey(pixels)
+    elif p.channels == "bgr":
         pixels = pixels[::-1]
     count = len(pixels)
     # In-place float32 arithmetic in torchvision's order keeps the last bit equal to it.
     result = pixels.astype(np.float32)
     result /= np.float32(p.scale)
+    if p.stretch:
+        _stretch(result)
     result -= np.asarray(p.mean[:count], np.float32)[:, None, None]
     result /= np.asarray(p.std[:count], np.float32)[:, None, None]
     return result
 
 
 def view(image: Image.Image, p: Preprocess) -> Image.Image:
-    """The RGB picture that the encoder sees, before scaling: input_size x input_size pixels."""
-    framed = _frame(image.convert("RGB"), p, _resampling(p), pad_colour(p))
-    return framed.convert("L").convert("RGB") if p.channels == "grey" else framed
+    """The RGB picture that the encoder sees, before scaling: ``input_size`` pixels, 8 bits."""
+    pixels = _framed(image, p)
+    if pixels.dtype != np.uint8:
+        pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    if p.channels == "grey":
+        pixels = np.repeat(_grey(pixels), 3, axis=0)
+    mode = "HSV" if p.prepare == "visionunite" else "RGB"
+    # Merged band by band, because Pillow is about to lose the mode argument of fromarray.
+    return Image.merge(mode, [Image.fromarray(np.ascontiguousarray(band)) for band in pixels]).convert("RGB")
 
 
 def apply_mask(mask: Image.Image | np.ndarray, p: Preprocess) -> np.ndarray:
@@ -53,26 +65,25 @@ def apply_mask(mask: Image.Image | np.ndarray, p: Preprocess) -> np.ndarray:
     The result lies in the encoder's frame. Nearest neighbour; what was padded is outside.
     """
     if isinstance(mask, Image.Image):
-        inside = np.asarray(mask.convert("L")) > 127
-    else:
-        inside = np.asarray(mask, dtype=bool)
-    picture = Image.fromarray(inside.astype(np.uint8) * 255)
-    return np.asarray(_frame(picture, p, Image.Resampling.NEAREST, 0)) > 127
+        return frame_mask(np.asarray(mask.convert("L")) > 127, p)
+    return frame_mask(np.asarray(mask, dtype=bool), p)
 
 
 def describe(p: Preprocess) -> str:
-    """The transform in one line, for metadata and report."""
-    fill = "black" if not any(pad_colour(p)) else f"RGB {pad_colour(p)}"
-    steps = ["8-bit RGB", RESIZE_WORDS[p.resize].format(size=p.size, fill=fill)]
-    if p.resize != "none":
-        steps[-1] += f" ({p.interpolation})"
+    """The transform in one line, for people, metadata and report."""
+    steps = ["8-bit RGB"]
+    if p.prepare:
+        steps.append(PREPARE_WORDS[p.prepare])
+    steps.append(_resize_words(p))
     if p.crop is not None:
         steps.append(f"centre crop {p.crop} px")
     if p.channels != "rgb":
         steps.append({"bgr": "channels in BGR order", "grey": "grey"}[p.channels])
-    count = 1 if p.channels == "grey" else 3
     if p.scale != 1:
         steps.append(f"divided by {p.scale:g}")
+    if p.stretch:
+        steps.append("each picture's own range to 0..1")
+    count = 1 if p.channels == "grey" else 3
     if any(p.mean[:count]):
         steps.append(f"minus {_numbers(p.mean[:count])}")
     if any(s != 1 for s in p.std[:count]):
@@ -81,7 +92,9 @@ def describe(p: Preprocess) -> str:
 
 
 def pad_colour(p: Preprocess) -> tuple[int, int, int]:
-    """RGB colour of the padding: the card's mean, truncated as in LLaVA's expand2square."""
+    """RGB colour of the padding: black, or the card's mean, truncated as in LLaVA's expand2square."""
+    if p.fill == "black":
+        return 0, 0, 0
     mean = [int(m * p.scale) for m in p.mean]
     if p.channels == "grey":
         mean = mean[:1] * 3
@@ -89,55 +102,49 @@ def pad_colour(p: Preprocess) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def _framed(image: Image.Image, p: Preprocess) -> np.ndarray:
+    picture = image.convert("RGB")
+    if p.prepare == "visionunite":
+        picture = _visionunite(picture)
+    return frame_picture(picture, p, pad_colour(p))
+
+
+def _visionunite(image: Image.Image) -> Image.Image:
+    """VisionUnite's own step. 8-bit arithmetic wraps there: 255 becomes 0 where the minimum is 0."""
+    pixels = np.asarray(ImageEnhance.Contrast(image).enhance(1.3))
+    return Image.fromarray(pixels - pixels.min(axis=(0, 1)) + np.uint8(1)).convert("HSV")
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    """(3, h, w) -> (1, h, w); on 8 bits Pillow's own rounding."""
+    if pixels.dtype == np.uint8:
+        picture = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        return np.asarray(picture.convert("L"))[None]
+    grey: np.ndarray = (pixels * LUMA).sum(axis=0, keepdims=True)
+    return grey
+
+
+def _stretch(pixels: np.ndarray) -> None:
+    """In place: all channels together to 0..1; a picture of one value becomes 0."""
+    pixels -= pixels.min()
+    pixels /= pixels.max() or np.float32(1)
+
+
+def _resize_words(p: Preprocess) -> str:
+    height, width = p.size if isinstance(p.size, tuple) else (p.size, p.size)
+    fill = "black" if not any(pad_colour(p)) else f"RGB {pad_colour(p)}"
+    words = RESIZE_WORDS[p.resize].format(size=p.size, height=height, width=width, fill=fill)
+    if p.resize == "none":
+        return words
+    how: list[str] = [p.interpolation]
+    if not p.antialias:
+        how.append("without antialiasing")
+    if p.precision == "float32":
+        how.append("on float32 pixels")
+    elif not p.antialias:
+        how.append("truncated to 8 bits")
+    return f"{words} ({', '.join(how)})"
+
+
 def _numbers(values: list[float]) -> str:
-    return "(" + ", ".join(f"{v:g}" for v in values) + ")"
-
-
-def _resampling(p: Preprocess) -> Image.Resampling:
-    return Image.Resampling[p.interpolation.upper()]
-
-
-def _frame(
-    image: Image.Image, p: Preprocess, resampling: Image.Resampling, fill: int | tuple[int, ...]
-) -> Image.Image:
-    """Resize and crop to input_size x input_size; pictures and masks go the same way."""
-    if p.resize == "pad":
-        image = _pad_to_square(image, fill)
-    if p.resize != "none":
-        image = image.resize(_resized(image.size, p), resampling)
-    if p.crop is not None and min(image.size) >= p.crop:
-        image = _centre_crop(image, p.crop)
-    height, width = p.input_size
-    if image.size != (width, height):
-        raise problem(
-            "preprocess",
-            f"the picture is {image.width} x {image.height} px after resize '{p.resize}', "
-            f"the encoder takes {width} x {height}",
-            repair="choose another resize, or a crop not larger than the resized picture",
-        )
-    return image
-
-
-def _resized(size: Size, p: Preprocess) -> Size:
-    if isinstance(p.size, tuple):
-        return p.size[1], p.size[0]
-    if p.resize != "shortest":
-        return p.size, p.size
-    width, height = size
-    # Truncation, not rounding, of the long side: as torchvision.
-    if width <= height:
-        return p.size, int(p.size * height / width)
-    return int(p.size * width / height), p.size
-
-
-def _pad_to_square(image: Image.Image, fill: int | tuple[int, ...]) -> Image.Image:
-    side = max(image.size)
-    square = Image.new(image.mode, (side, side), fill)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
-
-
-def _centre_crop(image: Image.Image, side: int) -> Image.Image:
-    # round() to the even number at .5, as torchvision.
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    return "(" + ", ".join(f"{v:.10g}" for v in values) + ")"

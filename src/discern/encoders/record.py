@@ -5,11 +5,25 @@ Kept apart from the fetching, so that a change of a downloader does not count as
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from discern.errors import problem
 from discern.files import ContractError, read_json, sha256_file, write_json
 from discern.fingerprint import digest
+
+#: Ending that ``discern convert`` adds to the name of a file whose tensors it took out.
+CONVERTED = ".converted.safetensors"
+
+
+def converted(file: Path) -> Path | None:
+    """The safetensors that ``discern convert`` made of exactly this file, if there are any."""
+    made = file.with_name(file.name + CONVERTED)
+    if not made.is_file():
+        return None
+    with open(made, "rb") as handle:
+        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    return made if header.get("__metadata__", {}).get("source_sha256") == sha256_file(file) else None
 
 
 def write_record(model: str, files: list[Path], record: Path) -> None:
@@ -18,6 +32,9 @@ def write_record(model: str, files: list[Path], record: Path) -> None:
     Paths are relative to the record's folder, so that the folder may be moved.
     """
     folder = record.parent
+    # A rewritten record keeps what was taken out of a file by hand, unless that file has changed.
+    files = [f for f in files if not f.name.endswith(CONVERTED)]
+    files += [made for made in map(converted, files) if made is not None]
     entries = {
         str(file.relative_to(folder)): {
             "path": str(file.relative_to(folder)),

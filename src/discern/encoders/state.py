@@ -1,26 +1,30 @@
-"""From published checkpoint files to a complete, strictly checked state dict.
+"""From published names to a complete, strictly checked network.
 
 The common failure of model hubs is silent: keys that do not fit are reported as a warning and the
 layers stay random. Here every tensor of the encoder must come from the file, or the job aborts with
-the names. Files are read without executing anything that is pickled in them.
+the names.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import difflib
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from discern.encoders.base import Request, weight_files
-from discern.errors import DiscernError, problem
+from discern.encoders.base import Request
+from discern.encoders.checkpoint import SUFFIXES, Shape, open_checkpoint, read_state, some
+from discern.encoders.pickled import State
+from discern.errors import problem
+from discern.model_card import Loader
 
-State = dict[str, torch.Tensor]
+__all__ = ["SUFFIXES", "Convert", "State", "read_state", "restore", "seed_random"]
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-WRAPPERS = ("state_dict", "model", "module")  # under which training scripts file their weights
-SHOWN = 5
+log = logging.getLogger("discern")
+
+Convert = Callable[[State], State]
 
 
 def seed_random(request: Request) -> None:
@@ -35,159 +39,207 @@ def restore(
     module: torch.nn.Module,
     head: str = "",
     drop_head: Callable[[], None] = lambda: None,
+    convert: Convert | None = None,
 ) -> None:
-    """Load the card's files into ``module`` in place and take the classifier off.
+    """Load the card's files into ``module`` in place, in float32, and take the classifier off.
 
-    ``head`` is the dotted name of the classifier, ``drop_head`` removes it from ``module``.
+    ``head`` is the dotted name of the classifier, ``drop_head`` removes it from ``module``, ``convert``
+    is the library's converter for ``loader.keys: converted`` (default: the module's own ``convert``).
     A published classifier is left out; everything else must fit, else DiscernError.
     """
-    loader = request.loader
+    loader, where = request.loader, f"model '{request.model}'"
+    module.float()
     if loader.keys == "random":
         drop_head()
         return
-    state = read_state(weight_files(request, SUFFIXES), prefixes(loader.prefix))
-    where = f"model '{request.model}'"
-    if loader.keys == "named":
-        drop_head()
-        load_named(module, state, prefixes(loader.prefix), head, where)
+    checkpoint = open_checkpoint(request)
+    if loader.keys == "by_order":
+        names = [k for k in checkpoint.shapes if not _matches(k, loader.drop)]
+        with_head = len(names) == len(module.state_dict())
+        if not with_head:
+            drop_head()
+        pairs = _by_order(module, {k: checkpoint.shapes[k] for k in names}, where)
+        _fill(module, pairs, checkpoint.read(pairs.values()))
+        if with_head:
+            drop_head()
         return
-    with_head = len(state) == len(module.state_dict())
-    if not with_head:
-        drop_head()
-    load_by_order(module, state, where)
-    if with_head:
-        drop_head()
+    drop_head()
+    origin, dropped = _renamed(checkpoint.shapes, loader, where)
+    _refuse_dropped_weights(module, dropped, loader, where)
+    if loader.keys == "converted":
+        own = convert or getattr(module, "convert", None)
+        read = dict(checkpoint.read(origin.values()))
+        state = _converted({new: read[key] for new, key in origin.items()}, loader, own, where)
+        pairs = match(module, {k: tuple(v.shape) for k, v in state.items()}, loader, head, where)
+        _fill(module, pairs, state.items())
+        return
+    shapes = {new: checkpoint.shapes[key] for new, key in origin.items()}
+    pairs = {name: origin[new] for name, new in match(module, shapes, loader, head, where).items()}
+    _fill(module, pairs, checkpoint.read(pairs.values()))
 
 
-def prefixes(prefix: str | list[str]) -> list[str]:
-    """The card's prefix or prefixes as a list; an empty one takes every key."""
-    return [prefix] if isinstance(prefix, str) else prefix
+def match(
+    module: torch.nn.Module, shapes: Mapping[str, Shape], loader: Loader, head: str, where: str
+) -> dict[str, str]:
+    """Name in ``module`` -> name in ``shapes``, one to one; DiscernError naming what does not fit.
 
-
-def read_state(files: Iterable[Path], wanted: list[str]) -> State:
-    """All tensors of the files whose key begins with a wanted prefix, in file order.
-
-    Of a sharded checkpoint only those are read, so that an image tower does not need the memory of
-    the language model around it. Raises DiscernError for damaged files and files that hold code.
+    A prefix comes off as far as the module's own names demand, whatever the library calls them.
     """
-    state: State = {}
-    seen: list[str] = []
-    files = list(files)
-    for file in files:
-        keys, part = _read(file, tuple(wanted))
-        seen += keys
-        if twice := state.keys() & part.keys():
-            raise problem(str(file), f"a second tensor named {_some(twice)}")
-        state.update(part)
-    if not state:
-        raise problem(
-            ", ".join(str(f) for f in files),
-            f"no tensor's name begins with {' or '.join(wanted)}; the names are {_some(seen)}",
-            repair="correct loader.prefix in the model card",
-        )
-    return state
-
-
-def _read(file: Path, wanted: tuple[str, ...]) -> tuple[list[str], State]:
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(file, framework="pt") as content:
-                keys = list(content.keys())
-                return keys, {k: content.get_tensor(k) for k in keys if k.startswith(wanted)}
-        tensors = _unwrap(torch.load(file, map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        raise problem(
-            str(file),
-            "holds more than tensors, which could be code, and is refused",
-            repair="convert it to safetensors where you trust it",
-        ) from error
-    except Exception as error:  # each reader has its own exceptions for damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise problem(
-            str(file), f"cannot be read as a checkpoint ({reason})", repair=f"fetch it again: rm {file}"
-        ) from error
-    return list(tensors), {k: v for k, v in tensors.items() if k.startswith(wanted)}
-
-
-def _unwrap(content: object) -> State:
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict):
-        raise DiscernError(f"found {type(content).__name__}, not a mapping of tensors")
-    state = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-    if state and all(k.startswith("module.") for k in state):  # saved from a data-parallel wrapper
-        state = {k.removeprefix("module."): v for k, v in state.items()}
-    return state
-
-
-def load_named(module: torch.nn.Module, state: State, wanted: list[str], head: str, where: str) -> None:
-    """Load by name. A prefix comes off as far as the target's own keys demand, whatever the library."""
     target = module.state_dict()
-    mapped: State = {}
+    pairs: dict[str, str] = {}
     unexpected = []
-    for key, tensor in state.items():
-        names = _candidates(key, wanted)
+    for key in shapes:
+        names = candidates(key, loader.prefixes)
         name = next((n for n in names if n in target), None)
         if name is None:
             # Older checkpoints store the index 0..n-1 as a buffer; it is no weight.
             if not key.endswith("position_ids") and not _in_head(names, head):
                 unexpected.append(key)
-        elif name in mapped:
-            raise problem(where, f"two published tensors fit '{name}', one is '{key}'")
+        elif name in pairs:
+            raise problem(where, f"two published tensors fit '{name}': '{pairs[name]}' and '{key}'")
         else:
-            mapped[name] = tensor
-    missing = [name for name in target if name not in mapped]
+            pairs[name] = key
+    missing = [name for name in target if name not in pairs]
     if missing or unexpected:
-        parts = [
-            f"{len(names)} {kind} ({_some(names)})"
-            for kind, names in (("missing in the file", missing), ("unknown to the encoder", unexpected))
-            if names
-        ]
+        raise _misfit(missing, unexpected, loader, where)
+    _same_shapes(target, pairs, shapes, where)
+    return pairs
+
+
+def candidates(key: str, prefixes: list[str]) -> list[str]:
+    """Names under which the encoder may know ``key``: the prefix off wholly, in part, not at all."""
+    prefix = max((p for p in prefixes if key.startswith(p)), key=len, default="")
+    rest = key[len(prefix) :].removeprefix(".")
+    parts = prefix.removesuffix(".").split(".") if prefix else []
+    # A prefix may be a tensor's whole name; then nothing remains to stand alone.
+    return [".".join(p for p in [*parts[i:], rest] if p) for i in range(len(parts), -1, -1)]
+
+
+def _renamed(keys: Iterable[str], loader: Loader, where: str) -> tuple[dict[str, str], list[str]]:
+    """New name -> published name, and the new names of what ``loader.drop`` takes away."""
+    origin: dict[str, str] = {}
+    dropped = []
+    for key in keys:
+        name = key
+        for pattern, replacement in loader.rename.items():
+            name = re.sub(pattern, replacement, name)
+        if _matches(key, loader.drop):
+            dropped.append(name)
+        elif name in origin:
+            raise problem(where, f"loader.rename makes '{name}' of both '{origin[name]}' and '{key}'")
+        else:
+            origin[name] = key
+    return origin, dropped
+
+
+def _matches(key: str, patterns: list[str]) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _refuse_dropped_weights(module: torch.nn.Module, dropped: list[str], loader: Loader, where: str) -> None:
+    target = module.state_dict()
+    if real := [k for k in dropped if any(n in target for n in candidates(k, loader.prefixes))]:
         raise problem(
             where,
-            f"checkpoint and encoder do not fit: {'; '.join(parts)}",
-            repair="correct loader.arch, loader.options or loader.prefix in the model card",
+            f"loader.drop takes weights of the encoder away: {some(real)}",
+            repair="narrow the regular expression in loader.drop",
         )
-    for name, tensor in mapped.items():
-        _same_shape(name, target[name], name, tensor, where)
-    module.load_state_dict(mapped, strict=True)
 
 
-def _candidates(key: str, wanted: list[str]) -> list[str]:
-    """Names under which the target may know ``key``: the prefix off wholly, in part, not at all."""
-    prefix = max((p for p in wanted if key.startswith(p)), key=len)
-    rest = key[len(prefix) :]
-    parts = prefix.removesuffix(".").split(".") if prefix else []
-    return [".".join([*parts[i:], rest]) for i in range(len(parts), -1, -1)]
+def _converted(state: State, loader: Loader, convert: Convert | None, where: str) -> State:
+    """The state after the library's converter, which gets it without any prefix."""
+    if convert is None:
+        raise problem(
+            where,
+            f"loader.keys is 'converted', but '{loader.arch or loader.route}' has no converter",
+            repair="use keys 'named', with loader.rename where names differ",
+        )
+    bare = {candidates(key, loader.prefixes)[0]: tensor for key, tensor in state.items()}
+    if len(bare) < len(state):
+        raise problem(where, "loader.prefix: two published tensors have the same name without their prefix")
+    shapes = {name: tensor.shape for name, tensor in bare.items()}
+    try:
+        result = dict(convert(bare))
+    except Exception as error:  # foreign code that was written for other checkpoints
+        reason = f"{type(error).__name__}: {error}"
+        raise problem(
+            where,
+            f"the converter of '{loader.arch}' does not know this checkpoint ({reason}); "
+            f"it was given {some(bare)}",
+            repair="correct loader.prefix or loader.arch in the model card",
+        ) from error
+    if resampled := [k for k, v in result.items() if shapes.get(k, v.shape) != v.shape]:
+        log.warning("%s: the library's converter resampled or reshaped %s", where, some(resampled))
+    return result
 
 
 def _in_head(names: list[str], head: str) -> bool:
     return bool(head) and any(n == head or n.startswith(head + ".") for n in names)
 
 
-def load_by_order(module: torch.nn.Module, state: State, where: str) -> None:
-    """Load the n-th published tensor into the n-th of the module; every pair must agree in shape."""
+def _by_order(module: torch.nn.Module, shapes: dict[str, Shape], where: str) -> dict[str, str]:
+    """The n-th name of the module -> the n-th published one; every pair must agree in shape."""
     target = module.state_dict()
-    for (name, wanted), (key, tensor) in zip(target.items(), state.items(), strict=False):
-        _same_shape(name, wanted, key, tensor, where)
-    if len(target) != len(state):
-        raise problem(where, f"the checkpoint has {len(state)} tensors, the encoder {len(target)}")
-    module.load_state_dict(dict(zip(target, state.values(), strict=True)), strict=True)
+    pairs = dict(zip(target, shapes, strict=False))
+    _same_shapes(target, pairs, shapes, where)
+    if len(target) != len(shapes):
+        raise problem(where, f"the checkpoint has {len(shapes)} tensors, the encoder {len(target)}")
+    return pairs
 
 
-def _same_shape(name: str, wanted: torch.Tensor, key: str, found: torch.Tensor, where: str) -> None:
-    if wanted.shape != found.shape:
+def _same_shapes(target: State, pairs: dict[str, str], shapes: Mapping[str, Shape], where: str) -> None:
+    wrong = [
+        f"the encoder's '{name}' has shape {tuple(target[name].shape)}, "
+        f"the checkpoint's '{key}' {tuple(shapes[key])}"
+        for name, key in pairs.items()
+        if tuple(target[name].shape) != tuple(shapes[key])
+    ]
+    if wrong:
+        more = f"; {len(wrong)} such tensors in all" if len(wrong) > 1 else ""
         raise problem(
-            where,
-            f"the encoder's '{name}' has shape {tuple(wanted.shape)}, "
-            f"the checkpoint's '{key}' {tuple(found.shape)}",
-            repair="correct loader.arch or loader.options in the model card",
+            where, wrong[0] + more, repair="correct loader.arch or loader.options in the model card"
         )
 
 
-def _some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(names[:SHOWN]) + (f", ... {len(names)} in all" if len(names) > SHOWN else "")
+def _misfit(missing: list[str], unexpected: list[str], loader: Loader, where: str) -> Exception:
+    parts = [
+        f"{len(names)} {kind} ({some(names)})"
+        for kind, names in (("missing in the file", missing), ("unknown to the encoder", unexpected))
+        if names
+    ]
+    return problem(
+        where,
+        f"checkpoint and encoder do not fit: {'; '.join(parts)}{_likeness(missing, unexpected, loader)}",
+        repair="correct loader.arch, options, prefix or rename in the model card",
+    )
+
+
+def _likeness(missing: list[str], unexpected: list[str], loader: Loader) -> str:
+    """A pair that probably is one tensor under two names: what a rename or prefix should bring together."""
+    if not missing or not unexpected:
+        return ""
+    key = unexpected[0]
+    near = [
+        n for n in missing if key.endswith("." + n) or n.endswith("." + candidates(key, loader.prefixes)[0])
+    ]
+    near = near or difflib.get_close_matches(key, missing, n=1, cutoff=0.7)
+    return f"; '{key}' looks like the encoder's '{near[0]}'" if near else ""
+
+
+def _fill(
+    module: torch.nn.Module, pairs: dict[str, str], tensors: Iterable[tuple[str, torch.Tensor]]
+) -> None:
+    """Copy tensors into the module one at a time, so that memory never holds a second network."""
+    target = module.state_dict()
+    names = {key: name for name, key in pairs.items()}
+    with torch.no_grad():
+        for key, tensor in tensors:
+            if key in names:
+                _same_kind(names[key], target[names[key]], key, tensor)
+                target[names[key]].copy_(tensor)
+
+
+def _same_kind(name: str, wanted: torch.Tensor, key: str, found: torch.Tensor) -> None:
+    # Quantised weights are integers that mean nothing without their scales.
+    if wanted.is_floating_point() and not found.is_floating_point():
+        raise problem(f"tensor '{key}'", f"holds {found.dtype}, the encoder's '{name}' {wanted.dtype}")

@@ -6,6 +6,7 @@ neither the encoder waits nor memory grows with the data set. Rows are written i
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import itertools
 import logging
@@ -13,7 +14,7 @@ import platform
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,19 @@ from tqdm import tqdm
 
 from discern.contracts import FEATURES, MANIFEST, feature_table, read_table, write_table
 from discern.data.images import image_sha256, open_rgb
-from discern.encoders.base import Encoder, load_encoder, thread_count
+from discern.data.volumes import open_volume
+from discern.encoders import volumes
+from discern.encoders.base import Encoder, load_encoder, thread_count, transform_of
 from discern.encoders.preprocess import apply, describe
 from discern.encoders.record import read_weights, weights_digest
 from discern.errors import problem
-from discern.model_card import Preprocess
+from discern.model_card import Preprocess, VolumePreprocess
 
 log = logging.getLogger("discern")
+
+#: From what a file holds to the encoder's input: a picture to float32 (C, H, W), or a volume with its
+#: affine to float32 (1, D, H, W).
+Transform = Callable[[Any], np.ndarray]
 
 #: Batches decoded ahead of the encoder.
 LOOK_AHEAD = 2
@@ -43,7 +50,9 @@ LIBRARIES = {
     "timm": "timm",
     "open_clip": "open-clip-torch",
     "transformers": "transformers",
+    "llava": "llava-torch",
     "onnxruntime": "onnxruntime",
+    "nibabel": "nibabel",
 }
 
 
@@ -64,14 +73,16 @@ def extract_features(
     """
     table, about = read_table(MANIFEST, manifest)
     rows = table.select(["image_id", "path", "sha256"]).to_pylist()
-    p = Preprocess.model_validate(spec["preprocess"])
+    p = transform_of(spec)
     encoder = load_encoder(spec, read_weights(weights), device)
+    official = getattr(encoder, "transform", None)
+    opened, transform = _reading(p, official)
     features = np.empty((len(rows), encoder.d), np.float32)
     started = time.perf_counter()
     batches = Batches(encoder, batch_size)
     done = 0
     with tqdm(total=len(rows), unit="image", file=sys.stderr, mininterval=10) as bar:
-        for pictures in _pictures(rows, about["root"], p, batch_size):
+        for pictures in _pictures(rows, about["root"], transform, batch_size, opened):
             block = batches.encode(pictures)
             _check_finite(block, rows[done : done + len(block)], spec["name"])
             features[done : done + len(block)] = block
@@ -84,7 +95,7 @@ def extract_features(
         "d": encoder.d,
         "feature": spec["feature"]["name"],
         "weights_digest": weights_digest(weights),
-        "preprocess": describe(p),
+        "preprocess": _described(p) + ("; by the authors' own code" if official else ""),
         "dtype": "float32",
         "versions": library_versions(),
         "device": encoder.device,
@@ -95,19 +106,41 @@ def extract_features(
     log.info("%d images, %.1f per second on %s", len(rows), len(rows) / seconds, encoder.device)
 
 
-def _pictures(rows: list[dict[str, Any]], root: str, p: Preprocess, batch_size: int) -> Iterator[np.ndarray]:
-    """Preprocessed batches, float32 (B, C, H, W), in order; at most LOOK_AHEAD are kept waiting."""
+def _reading(
+    p: Preprocess | VolumePreprocess, official: Transform | None
+) -> tuple[Callable[[Path], Any], Transform]:
+    """How a file is opened, and what makes the encoder's input of that."""
+    if isinstance(p, VolumePreprocess):
+        return open_volume, lambda scan: volumes.apply(scan[0], scan[1], p)
+    return open_rgb, official or functools.partial(apply, p=p)
+
+
+def _described(p: Preprocess | VolumePreprocess) -> str:
+    return volumes.describe(p) if isinstance(p, VolumePreprocess) else describe(p)
+
+
+def _pictures(
+    rows: list[dict[str, Any]],
+    root: str,
+    transform: Transform,
+    batch_size: int,
+    opened: Callable[[Path], Any] | None = None,
+) -> Iterator[np.ndarray]:
+    """Preprocessed batches, float32 (B, C, H, W) or (B, 1, D, H, W), in order.
+
+    ``opened`` reads a file, as a picture by default. At most LOOK_AHEAD batches are kept waiting.
+    """
 
     def read(row: dict[str, Any]) -> np.ndarray:
         path = Path(root) / row["path"]
-        image = open_rgb(path)  # first: it has a message for a file that has gone
+        image = (opened or open_rgb)(path)  # first: it has a message for a file that has gone
         if image_sha256(root, row["path"]) != row["sha256"]:
             raise problem(
                 str(path),
                 f"image '{row['image_id']}' has changed since the manifest was made",
                 repair="restore the file, or delete the manifest and prepare the data set again",
             )
-        return apply(image, p)
+        return transform(image)
 
     waiting: deque[Future[np.ndarray]] = deque()
     upcoming = iter(rows)

@@ -75,7 +75,8 @@ def _transform(card: ModelCard) -> str:
     if card.volume is not None:
         return f"{' x '.join(map(str, card.volume.size))} voxels"
     p = card.transform
-    size = f"{p.size}" if p.crop is None else f"{p.size}, crop {p.crop}"
+    size = " x ".join(map(str, p.size)) if isinstance(p.size, tuple) else str(p.size)
+    size += "" if p.crop is None else f", crop {p.crop}"
     return f"{p.resize} to {size}, {p.interpolation}"
 
 

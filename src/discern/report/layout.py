@@ -90,9 +90,18 @@ def score_text(score: Score) -> str:
 
 
 def lay_out(
-    records: Sequence[Record], metric: str, protocol: str, *, published: bool = False, partial: bool = False
+    records: Sequence[Record],
+    metric: str,
+    protocol: str,
+    *,
+    published: bool = False,
+    partial: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Table:
-    """Lay out one metric and protocol. Data sets on which no model applies are named, not printed."""
+    """Lay out one metric and protocol. Data sets on which no model applies are named, not printed.
+
+    ``remarks`` are sentences about models that end the legend.
+    """
     chosen = [r for r in records if r.protocol == protocol]
     datasets = list(dict.fromkeys(r.dataset for r in chosen))
     shown = [d for d in datasets if any(r.dataset == d and r.status != "inapplicable" for r in chosen)]
@@ -123,7 +132,7 @@ def lay_out(
         published=published,
         omitted=_omitted([r for r in chosen if r.dataset not in shown]),
     )
-    return replace(table, legend=_legend(table, chosen, partial))
+    return replace(table, legend=[*_legend(table, chosen, partial), *remarks])
 
 
 def _omitted(records: list[Record]) -> list[str]:
@@ -221,14 +230,16 @@ def has_published(records: Sequence[Record]) -> bool:
     return any(r.published for r in records)
 
 
-def tables(records: Sequence[Record], *, partial: bool = False) -> list[Table]:
+def tables(records: Sequence[Record], *, partial: bool = False, remarks: Sequence[str] = ()) -> list[Table]:
     """Tables 3 and 4 per protocol; where published values exist, each a second time beside them."""
     result = []
     for protocol in dict.fromkeys(r.protocol for r in records):
         compared = has_published([r for r in records if r.protocol == protocol])
         for metric in TITLES:
             for published in [False, True] if compared else [False]:
-                table = lay_out(records, metric, protocol, published=published, partial=partial)
+                table = lay_out(
+                    records, metric, protocol, published=published, partial=partial, remarks=remarks
+                )
                 if table.columns:
                     result.append(table)
     return result

@@ -55,15 +55,19 @@ def overlay(view: Image.Image, saliency: np.ndarray, target: np.ndarray | None) 
 
 
 def _tile(view: Image.Image) -> Image.Image:
-    """Fit the square view; a view of few pixels is enlarged without smoothing, as the encoder has it."""
-    kind = Image.Resampling.NEAREST if view.width < TILE // 2 else Image.Resampling.LANCZOS
-    return view.resize((TILE, TILE), kind)
+    """Fit the view into a tile; one of few pixels is enlarged without smoothing, as the encoder has it."""
+    longest = max(view.size)
+    kind = Image.Resampling.NEAREST if longest < TILE // 2 else Image.Resampling.LANCZOS
+    width, height = (max(1, round(TILE * side / longest)) for side in view.size)
+    return view.resize((width, height), kind)
 
 
 def _draw_panel(sheet: Image.Image, panel: Panel, left: int, top: int) -> None:
     view = _tile(panel.view)
-    sheet.paste(view, (left, top))
-    sheet.paste(overlay(view, panel.saliency, panel.target), (left + PAIR - TILE, top))
+    # A view that is not square stands in the middle of its tile.
+    across, down = left + (TILE - view.width) // 2, top + (TILE - view.height) // 2
+    sheet.paste(view, (across, down))
+    sheet.paste(overlay(view, panel.saliency, panel.target), (across + PAIR - TILE, down))
     draw, line, row = ImageDraw.Draw(sheet), top + TILE + 6, panel.row
     sheet.paste(mark("right" if row["correct"] else "wrong", 14), (left, line))
     true, predicted = (name.replace("_", " ") for name in panel.names)

@@ -23,9 +23,11 @@ INK = "#010203"  # stands for currentColor until the text is written
 COLOURS = {
     "medical_vlm": PALETTE[1],
     "modality_specific": PALETTE[5],
+    "volumetric": PALETTE[3],
     "non_medical_vlm": PALETTE[0],
     "non_vlm": PALETTE[2],
     "control": "#8a8a8a",
+    "own": PALETTE[4],
 }
 NAMES = {"accuracy": "Accuracy (%)", "macro_f1": "Macro-F1 (%)"}
 PER_ROW = 4

@@ -14,10 +14,11 @@ import yaml
 from discern import paths
 from discern.config import Study
 from discern.contracts import write_text
-from discern.matrix import Cell, cells
+from discern.matrix import Cell, cells, explained, unexplained
 from discern.registry import Registry
 from discern.report import facts
 from discern.report.failures import Failure, explain
+from discern.report.identical import identical_models
 from discern.report.layout import SPLITS, tables
 from discern.report.pictures import embed, limits
 from discern.report.records import Record, collect
@@ -70,6 +71,7 @@ def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> d
         "failures": _failures(records, gallery),
         "protocol": protocol_words(study),
         "sections": sections,
+        "identical": identical_models(study, registry, root),
         "comparisons": facts.comparisons(study, records, root),
         "gallery": gallery,
         "datasets": [facts.dataset_facts(registry.datasets[d], root) for d in study.datasets],
@@ -82,7 +84,7 @@ def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> d
 
 def _gallery(study: Study, registry: Registry, root: Path) -> dict[str, list[dict[str, Any]]]:
     """Feature maps and saliency sheets per data set: a picture or the reason for its absence."""
-    wanted = {"umap": study.selected(study.umap.datasets), "rise": study.selected(study.rise.datasets)}
+    wanted = {"umap": study.selected(study.umap.datasets), "rise": explained(study, registry)}
     runnable = [c for c in cells(study, registry) if c.runs]
     counts = {
         "map": sum(c.dataset in wanted["umap"] for c in runnable),
@@ -98,7 +100,13 @@ def _gallery(study: Study, registry: Registry, root: Path) -> dict[str, list[dic
                 if cell.dataset == dataset
             ]
             if items:
-                result[stage].append({"title": registry.datasets[dataset].title, "items": items})
+                title = registry.datasets[dataset].title
+                result[stage].append({"title": title, "items": items, "note": ""})
+    for dataset in study.selected(study.rise.datasets):
+        if why := unexplained(registry.datasets[dataset]):
+            result["rise"].append(
+                {"title": registry.datasets[dataset].title, "items": [], "note": why[:1].upper() + why[1:]}
+            )
     return result
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from discern.config import Study
 from discern.contracts import write_text
 from discern.registry import Registry
+from discern.report.identical import identical_models
 from discern.report.layout import lay_out, tables
 from discern.report.records import Record, collect, write_tidy
 from discern.report.score_figure import score_figure
@@ -35,7 +36,8 @@ def build_tables(
     out = Path(out)
     records = collect(study, registry, root)
     write_tidy(records, out / "scores.csv")
-    for table in tables(records, partial=partial):
+    remarks = identical_models(study, registry, Path(root))
+    for table in tables(records, partial=partial, remarks=remarks):
         for extension, spell in FORMATS.items():
             write_text(out / f"{table.name}.{extension}", spell(table))
         if not table.published and (figure := score_figure(records, table.metric, table.protocol)):

@@ -1,0 +1,1 @@
+"""Networks that no library builds whole; each is used through the route ``python``."""
