@@ -9,7 +9,7 @@ from discern.encoders.weights import fetch_weights
 from discern.errors import DiscernError
 from discern.pin import pin
 from discern.sources import ManualFile
-from tests.hub_server import REVISION, TOWER, card, checkpoint, running_hub, sha256, sharded
+from tests.fetching.hub_server import REVISION, TOWER, card, checkpoint, running_hub, sha256, sharded
 
 
 @pytest.fixture

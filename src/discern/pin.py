@@ -11,9 +11,9 @@ import urllib.parse
 from collections.abc import Sequence
 
 from discern.errors import DiscernError, problem
-from discern.hub import shards_of
-from discern.hub_api import Published, api_of, ask, file_of, list_files, read
-from discern.hub_errors import page_of
+from discern.fetching.hub import shards_of
+from discern.fetching.hub_api import Published, api_of, ask, file_of, list_files, read
+from discern.fetching.hub_errors import page_of
 from discern.model_card import ModelCard
 from discern.sources import HubFile, size_text
 

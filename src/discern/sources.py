@@ -32,6 +32,7 @@ class HubFile(Strict):
     repo_type: Literal["model", "dataset"] = "model"
     revision: str | None = None  # null: not yet known, refused at download time
     files: list[str] = []  # published names, or patterns such as *.py
+    optional: list[str] = []  # taken where they exist: a configuration that the card is compared with
     index: str = ""  # index of a sharded checkpoint; of its shards only those that are needed are fetched
     sha256: dict[str, Sha256] = {}
     bytes: int | None = Field(default=None, gt=0)  # size of what is fetched, where known

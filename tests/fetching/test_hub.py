@@ -10,15 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from discern import paths, transfer
+from discern import paths
 from discern.encoders.record import read_weights
 from discern.encoders.state import read_state
 from discern.encoders.weights import fetch_tokenizer, fetch_weights, missing
 from discern.errors import DiscernError
+from discern.fetching import transfer
 from discern.model_card import ModelCard
-from tests.hub_server import LANGUAGE, REVISION, TOWER, Server, card, checkpoint, running_hub, sha256, sharded
+from tests.fetching.hub_server import (
+    LANGUAGE,
+    REVISION,
+    TOWER,
+    Server,
+    card,
+    checkpoint,
+    running_hub,
+    sha256,
+    sharded,
+)
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "workflow" / "scripts" / "fetch_weights.py"
 
 
@@ -131,8 +142,20 @@ def test_patterns_and_companions(hub, record):
     assert len(fetch(planted, record)) == 4
 
 
+def test_optional_files_are_taken_where_they_exist(hub, record, caplog):
+    hub.add("org/net", {"w.bin": b"w", "config.json": b"{}"})
+    assert sorted(fetch(card(["w.bin"], optional=["config.json"]), record)) == ["config.json", "w.bin"]
+    record.unlink()
+    assert sorted(fetch(card(["w.bin"], optional=["other.json"]), record)) == ["w.bin"]
+    assert "without other.json the card is not compared with it" in caplog.text
+    (record.parent / "config.json").unlink()
+    record.unlink(missing_ok=True)
+    hub.broken = 503  # what a person placed by hand suffices
+    assert sorted(fetch(card(["w.bin"], optional=["config.json"]), record)) == ["w.bin"]
+
+
 def test_data_sets_have_their_own_addresses(hub, tmp_path):
-    from discern.hub import fetch_hub
+    from discern.fetching.hub import fetch_hub
 
     hub.add("datasets/org/pictures", {"a.zip": b"zip"})
     source = card(["a.zip"], repo="org/pictures").weights

@@ -16,10 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from discern.errors import DiscernError, problem
-from discern.hub_api import list_files
-from discern.hub_errors import explained
-from discern.sources import HubFile
-from discern.transfer import (
+from discern.fetching.hub_api import list_files
+from discern.fetching.hub_errors import explained
+from discern.fetching.transfer import (
     PART,
     accept,
     check_space,
@@ -31,6 +30,7 @@ from discern.transfer import (
     size_of,
     stream,
 )
+from discern.sources import HubFile
 
 COMMIT, SHA256 = 40, 64  # digits
 
@@ -55,7 +55,20 @@ def fetch_hub(
         names.insert(0, source.index)
         index = _fetch(source, source.index, target)
         names += needed_shards(index, source.index, prefixes)
-    return [_fetch(source, name, target) for name in dict.fromkeys(_expanded(source, names, target))]
+    paths = [_fetch(source, name, target) for name in dict.fromkeys(_expanded(source, names, target))]
+    return [*paths, *_optional(source, target)]
+
+
+def _optional(source: HubFile, folder: Path) -> list[Path]:
+    """The files of ``source.optional`` that can be had; the others are named in the log."""
+    found = []
+    for name in source.optional:
+        try:
+            found.append(_fetch(source, name, folder))
+        except DiscernError as error:
+            reason = str(error).splitlines()[0]
+            log.warning("warning: without %s the card is not compared with it (%s)", name, reason)
+    return found
 
 
 def _expanded(source: HubFile, names: list[str], folder: Path) -> list[str]:

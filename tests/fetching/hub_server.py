@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import save
 
-from discern import transfer
+from discern.fetching import transfer
 from discern.model_card import ModelCard
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

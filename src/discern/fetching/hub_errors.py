@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from discern.errors import DiscernError, problem
+from discern.fetching.transfer import failed
 from discern.sources import HubFile
-from discern.transfer import failed
 
 HOW = "set HF_TOKEN to an access token of that account, or run `hf auth login`"
 

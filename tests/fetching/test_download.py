@@ -13,11 +13,12 @@ import zipfile
 
 import pytest
 
-from discern import archives, transfer
-from discern.download import extract_members, fetch_package, fetch_url, unpack
 from discern.errors import DiscernError
+from discern.fetching import archives, transfer
+from discern.fetching.archives import extract_members, unpack
+from discern.fetching.download import fetch_package, fetch_url
+from discern.fetching.transfer import locked
 from discern.sources import PackageFile, UrlFile
-from discern.transfer import locked
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -14,13 +14,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from discern.archives import extract_members as extract_members
-from discern.archives import is_archive as is_archive
-from discern.archives import unpack as unpack
 from discern.errors import problem
+from discern.fetching.transfer import (
+    PART,
+    accept,
+    check_space,
+    failed,
+    is_here,
+    keeps,
+    locked,
+    set_aside,
+    stream,
+)
 from discern.files import sha256_file
 from discern.sources import PackageFile, UrlFile
-from discern.transfer import PART, accept, check_space, failed, is_here, keeps, locked, set_aside, stream
 
 # --------------------------------------------------------------------------- packages
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from discern.errors import problem
-from discern.hub_errors import HOW, endpoint, page_of
+from discern.fetching.hub_errors import HOW, endpoint, page_of
 from discern.sources import HubFile
 
 TIMEOUT = 60  # seconds without an answer
