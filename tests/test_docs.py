@@ -10,6 +10,7 @@ from discern.cli import main
 from discern.config import Study
 from discern.dataset_card import DatasetCard
 from discern.model_card import ModelCard
+from discern.registry import Registry
 from discern.validation import parse
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,3 +50,32 @@ def test_every_command_exists(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def parity_rows():
+    """The generated table of docs/models.md: model -> its other columns."""
+    page = (
+        (ROOT / "docs/models.md").read_text().split("<!-- generated: parity -->")[1].split("<!-- end -->")[0]
+    )
+    head, _, *rows = [
+        [c.strip() for c in line.strip("| ").split(" | ")] for line in page.strip().splitlines()
+    ]
+    return {row[0].strip("`"): dict(zip(head, row, strict=True)) for row in rows}
+
+
+def test_the_parity_table_has_every_published_model_and_says_what_its_card_says():
+    models, rows = Registry([ROOT / "registry"]).models, parity_rows()
+    table1 = yaml.safe_load((ROOT / "config/table1.yaml").read_text())["models"]
+    assert len(table1) == 33
+    assert set(table1) <= rows.keys()
+    for name, row in rows.items():
+        card = models[name]
+        assert row["route"] == card.loader.route
+        assert row["environment"] == card.environment
+        assert row["d"] == str(card.feature.d)
+        assert row["parity"] == card.parity.kind
+        assert row["parameters"] == (f"{card.params:,}" if card.params else "-")
+        if "@" not in name:
+            assert (row["text tower"] == "none") == (card.text is None), name
+        if card.parity.kind == "official":
+            assert float(row["features"]) <= 1e-4, name
