@@ -99,7 +99,9 @@ def loaded_by(code):
 def test_light_processes_import_nothing_heavy():
     modules = "registry config matrix plan preflight doctor results schemas environments scripting cli"
     imports = "\n".join(f"import discern.{m}" for m in modules.split())
-    calls = "\n".join(f"discern.cli.main(['{c}'])" for c in ("models", "datasets"))
+    calls = "\n".join(
+        f"discern.cli.main({c.split()})" for c in ("models", "datasets", "show biomedclip", "show merlin")
+    )
     assert loaded_by(f"{imports}\n{calls}") & HEAVY == set()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from discern import doctor, preflight, results
 from discern.config import Study, read_study
 from discern.dataset_card import DatasetCard
+from discern.encoders.describe import describe
 from discern.errors import DiscernError, did_you_mean
 from discern.model_card import ModelCard
 from discern.model_state import model_state
@@ -196,15 +197,7 @@ def _facts(value: Strict) -> str:
 
 
 def _preprocessing(card: ModelCard) -> str:
-    try:
-        from discern.encoders.preprocess import describe
-    except ImportError:  # the workflow's own environment has no Pillow; the fields above say the same
-        return ""
-    if card.volume is not None:
-        from discern.encoders import volumes
-
-        return volumes.describe(card.volume)
-    return describe(card.preprocess) if card.preprocess else ""
+    return describe(card.volume or card.transform)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 from torchvision import transforms
 
-from discern.encoders.preprocess import apply, apply_mask, describe, pad_colour, view
+from discern.encoders.describe import describe, pad_colour
+from discern.encoders.preprocess import apply, apply_mask, view
 from discern.errors import DiscernError
 from discern.model_card import Preprocess
 

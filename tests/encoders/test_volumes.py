@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from discern.encoders.volumes import apply, describe, interpolate, orient, positions
+from discern.encoders.describe import describe
+from discern.encoders.volumes import apply, interpolate, orient, positions
 from discern.model_card import VolumePreprocess
 
 AIR = -1000

@@ -19,7 +19,8 @@ import torchvision.transforms as T
 import transformers
 from PIL import Image, ImageEnhance
 
-from discern.encoders.preprocess import apply, describe
+from discern.encoders.describe import describe
+from discern.encoders.preprocess import apply
 from tests.parity.harness import CARDS, images, record
 
 BILINEAR, BICUBIC = T.InterpolationMode.BILINEAR, T.InterpolationMode.BICUBIC

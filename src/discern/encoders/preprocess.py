@@ -10,20 +10,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from discern.encoders.describe import pad_colour
 from discern.encoders.preprocess_resize import frame_mask, frame_picture
 from discern.model_card import Preprocess
-
-RESIZE_WORDS = {
-    "shortest": "shortest side to {size} px",
-    "squash": "to {width} x {height} px, aspect ratio ignored",
-    "pad": "padded to a square with {fill}, then to {size} x {size} px",
-    "canvas": "long side to {size} px, short side truncated, black on the right or bottom",
-    "none": "not resized",
-}
-
-PREPARE_WORDS = {
-    "visionunite": "contrast times 1.3, minus each channel's minimum plus one (modulo 256), to HSV",
-}
 
 #: Weights of red, green and blue in a grey value (ITU-R 601), as Pillow's.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
@@ -69,39 +58,6 @@ def apply_mask(mask: Image.Image | np.ndarray, p: Preprocess) -> np.ndarray:
     return frame_mask(np.asarray(mask, dtype=bool), p)
 
 
-def describe(p: Preprocess) -> str:
-    """The transform in one line, for people, metadata and report."""
-    steps = ["8-bit RGB"]
-    if p.prepare:
-        steps.append(PREPARE_WORDS[p.prepare])
-    steps.append(_resize_words(p))
-    if p.crop is not None:
-        steps.append(f"centre crop {p.crop} px")
-    if p.channels != "rgb":
-        steps.append({"bgr": "channels in BGR order", "grey": "grey"}[p.channels])
-    if p.scale != 1:
-        steps.append(f"divided by {p.scale:g}")
-    if p.stretch:
-        steps.append("each picture's own range to 0..1")
-    count = 1 if p.channels == "grey" else 3
-    if any(p.mean[:count]):
-        steps.append(f"minus {_numbers(p.mean[:count])}")
-    if any(s != 1 for s in p.std[:count]):
-        steps.append(f"divided by {_numbers(p.std[:count])}")
-    return "; ".join(steps)
-
-
-def pad_colour(p: Preprocess) -> tuple[int, int, int]:
-    """RGB colour of the padding: black, or the card's mean, truncated as in LLaVA's expand2square."""
-    if p.fill == "black":
-        return 0, 0, 0
-    mean = [int(m * p.scale) for m in p.mean]
-    if p.channels == "grey":
-        mean = mean[:1] * 3
-    red, green, blue = reversed(mean) if p.channels == "bgr" else mean
-    return red, green, blue
-
-
 def _framed(image: Image.Image, p: Preprocess) -> np.ndarray:
     picture = image.convert("RGB")
     if p.prepare == "visionunite":
@@ -128,23 +84,3 @@ def _stretch(pixels: np.ndarray) -> None:
     """In place: all channels together to 0..1; a picture of one value becomes 0."""
     pixels -= pixels.min()
     pixels /= pixels.max() or np.float32(1)
-
-
-def _resize_words(p: Preprocess) -> str:
-    height, width = p.size if isinstance(p.size, tuple) else (p.size, p.size)
-    fill = "black" if not any(pad_colour(p)) else f"RGB {pad_colour(p)}"
-    words = RESIZE_WORDS[p.resize].format(size=p.size, height=height, width=width, fill=fill)
-    if p.resize == "none":
-        return words
-    how: list[str] = [p.interpolation]
-    if not p.antialias:
-        how.append("without antialiasing")
-    if p.precision == "float32":
-        how.append("on float32 pixels")
-    elif not p.antialias:
-        how.append("truncated to 8 bits")
-    return f"{words} ({', '.join(how)})"
-
-
-def _numbers(values: list[float]) -> str:
-    return "(" + ", ".join(f"{v:.10g}" for v in values) + ")"

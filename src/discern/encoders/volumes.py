@@ -14,8 +14,6 @@ import numpy as np
 
 from discern.model_card import VolumePreprocess
 
-GRID_WORDS = {"edges": "outer edges kept", "centres": "first voxel kept"}
-
 
 def apply(voxels: np.ndarray, affine: np.ndarray, v: VolumePreprocess) -> np.ndarray:
     """Voxels (I, J, K) in Hounsfield units with their affine (4, 4), in mm -> float32 (1, *v.size).
@@ -87,21 +85,3 @@ def scale(values: np.ndarray, v: VolumePreprocess) -> np.ndarray:
     (low, high), (bottom, top) = v.window, v.scaled
     factor = np.float32((top - bottom) / (high - low))
     return np.asarray((values - np.float32(low)) * factor + np.float32(bottom), dtype=np.float32)
-
-
-def describe(v: VolumePreprocess) -> str:
-    """The transform in one line, for metadata and report."""
-    clip = f"clipped to {v.window[0]:g} to {v.window[1]:g} HU"
-    resample = f"resampled to {_times(v.spacing)} mm (trilinear, {GRID_WORDS[v.grid]})"
-    return "; ".join(
-        [
-            f"axes {v.orientation}",
-            *([clip, resample] if v.window_first else [resample, clip]),
-            f"scaled to {v.scaled[0]:g} to {v.scaled[1]:g}",
-            f"centre crop or padding with {v.fill:g} to {_times(v.size)} voxels",
-        ]
-    )
-
-
-def _times(values: tuple[float, ...] | tuple[int, ...]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

@@ -27,7 +27,8 @@ from discern.data.images import image_sha256, open_rgb
 from discern.data.volumes import open_volume
 from discern.encoders import volumes
 from discern.encoders.base import Encoder, load_encoder, thread_count, transform_of
-from discern.encoders.preprocess import apply, describe
+from discern.encoders.describe import describe
+from discern.encoders.preprocess import apply
 from discern.encoders.record import read_weights, weights_digest
 from discern.errors import problem
 from discern.model_card import Preprocess, VolumePreprocess
@@ -95,7 +96,7 @@ def extract_features(
         "d": encoder.d,
         "feature": spec["feature"]["name"],
         "weights_digest": weights_digest(weights),
-        "preprocess": _described(p) + ("; by the authors' own code" if official else ""),
+        "preprocess": describe(p) + ("; by the authors' own code" if official else ""),
         "dtype": "float32",
         "versions": library_versions(),
         "device": encoder.device,
@@ -113,10 +114,6 @@ def _reading(
     if isinstance(p, VolumePreprocess):
         return open_volume, lambda scan: volumes.apply(scan[0], scan[1], p)
     return open_rgb, official or functools.partial(apply, p=p)
-
-
-def _described(p: Preprocess | VolumePreprocess) -> str:
-    return volumes.describe(p) if isinstance(p, VolumePreprocess) else describe(p)
 
 
 def _pictures(
