@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from discern import paths
 from discern.contracts import sha256_file
 from discern.encoders import weights
 from discern.encoders.weights import absent, fetch_weights, missing, read_weights
@@ -27,14 +26,6 @@ def card(**source):
         environment="torch",
         licence="none",
     )
-
-
-@pytest.fixture
-def record(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    record = tmp_path / paths.WEIGHTS_FETCHED.format(model="planted")
-    record.parent.mkdir(parents=True)
-    return record
 
 
 def fetch(planted, record):

@@ -21,6 +21,7 @@ from discern.fetching import transfer
 from discern.model_card import ModelCard
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+GATED = {"gated": True, "terms": "https://terms.example/net"}
 SMALL = (".json", ".txt", ".md")  # kept in git itself; everything else lies in the large-file store
 
 

@@ -2,15 +2,9 @@
 
 import json
 import logging
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from discern import paths
 from discern.encoders.record import read_weights
 from discern.encoders.state import read_state
 from discern.encoders.weights import fetch_tokenizer, fetch_weights, missing
@@ -18,33 +12,16 @@ from discern.errors import DiscernError
 from discern.fetching import transfer
 from discern.model_card import ModelCard
 from tests.fetching.hub_server import (
+    GATED,
     LANGUAGE,
     REVISION,
     TOWER,
     Server,
     card,
     checkpoint,
-    running_hub,
     sha256,
     sharded,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "workflow" / "scripts" / "fetch_weights.py"
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with running_hub(monkeypatch, tmp_path / "home") as running:
-        yield running
-
-
-@pytest.fixture
-def record(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    record = tmp_path / paths.WEIGHTS_FETCHED.format(model="planted")
-    record.parent.mkdir(parents=True)
-    return record
 
 
 def fetch(planted, record):
@@ -305,8 +282,6 @@ def test_a_download_of_an_older_card_gives_way_and_is_kept(hub, record):
 
 # --------------------------------------------------------------------------- refusals
 
-GATED = {"gated": True, "terms": "https://terms.example/net"}
-
 
 def test_gated_without_a_token_is_one_message_with_page_and_token(hub, record):
     hub.add("org/net", {"w.bin": b"x", "v.bin": b"y"}, gated=True)
@@ -394,63 +369,3 @@ def test_a_branch_is_warned_about(hub, record, caplog):
     with caplog.at_level(logging.WARNING, "discern"):
         fetch(card(["w.bin"], revision="main"), record)
     assert "'main' may move" in caplog.text
-
-
-# --------------------------------------------------------------------------- the script, and later jobs
-
-
-def run(code_or_script, *arguments, **environment):
-    own = {"PATH": os.environ["PATH"], "HOME": environment.pop("HOME")}
-    return subprocess.run(
-        [sys.executable, *code_or_script, *arguments],
-        text=True, capture_output=True, check=False, env=own | environment,
-    )  # fmt: skip
-
-
-def test_the_script_fetches_and_shows_its_progress(hub, record, tmp_path):
-    files = sharded()
-    hub.add("org/net", files, gated=True)
-    hub.readers.add("hf_secret")
-    planted = card(prefix=TOWER, index="model.safetensors.index.json", **GATED)
-    out = ["--card", planted.model_dump_json(), "--downloads", "downloads", "--out", str(record)]
-    environment = {"HOME": str(tmp_path), "HF_ENDPOINT": hub.url}
-    failed = run([SCRIPT], *out, **environment)
-    assert failed.returncode == 1
-    assert re.search(r"error: .*is gated.*\n.*terms\.example", failed.stderr)
-    assert "Traceback" not in failed.stderr
-    done = run([SCRIPT], *out, HF_TOKEN="hf_secret", **environment)
-    assert done.returncode == 0, done.stderr
-    assert "model-00004-of-00004.safetensors: 100%" in done.stderr
-    assert "hf_secret" not in done.stdout + done.stderr
-    assert len(read_weights(record)) == 3
-
-
-@pytest.mark.parametrize(("script", "fetches"), [("fetch_weights", True), ("extract_features", False)])
-def test_only_fetching_scripts_can_ask_a_hub(hub, script, fetches, tmp_path):
-    """The script's first import, then what a model's own code could do behind one's back."""
-    hub.add("org/net", {"config.json": b"{}"})
-    code = (
-        f"{beginning(script)}\nfrom huggingface_hub import hf_hub_download\n"
-        "print(hf_hub_download('org/net', 'config.json'))"
-    )
-    done = run(["-c", code], HOME=str(tmp_path), HF_ENDPOINT=hub.url)
-    assert (done.returncode == 0) == fetches, done.stderr
-    assert bool(hub.asked) == fetches
-
-
-def beginning(script):
-    """How a script of that name begins, as code for another process."""
-    folder = str(SCRIPT.parent)
-    return (
-        f"import sys; sys.argv[0] = '{folder}/{script}.py'; sys.path.insert(0, {folder!r}); import bootstrap"
-    )
-
-
-@pytest.mark.parametrize("script", sorted(SCRIPT.parent.glob("*_*.py")), ids=lambda p: p.stem)
-def test_every_script_decides_before_its_imports(script, tmp_path):
-    imports = [line for line in script.read_text().splitlines() if line.startswith(("import", "from"))]
-    ours = [line for line in imports if "bootstrap" in line or "discern" in line]
-    assert ours[0].startswith("import bootstrap")
-    code = f"{beginning(script.stem)}; import os; print(os.environ.get('HF_HUB_OFFLINE'))"
-    offline = run(["-S", "-c", code], HOME=str(tmp_path)).stdout.strip()
-    assert offline == ("None" if script.stem in ("fetch_weights", "fetch_dataset") else "1")

@@ -6,7 +6,9 @@ Used on the official side of parity tests only: the card's loader never sees the
 from __future__ import annotations
 
 import re
+from typing import Any
 
+import timm
 import torch
 
 State = dict[str, torch.Tensor]
@@ -114,3 +116,16 @@ def siglip_as_transformers(trunk: State) -> State:
         state[f"head.attention.in_proj_{part}"] = torch.cat([query, both])
     state["pos_embed"] = state["pos_embed"][0]
     return renamed(state, SIGLIP)
+
+
+def small_timm_vit(arch: str, options: dict[str, Any], **more: Any) -> Any:
+    """timm's vision transformer, without classifier, at the size that a card's ``options`` name."""
+    return timm.create_model(
+        arch,
+        img_size=options["image_size"],
+        embed_dim=options["hidden_size"],
+        depth=options["num_hidden_layers"],
+        num_heads=options["num_attention_heads"],
+        num_classes=0,
+        **more,
+    )

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from tests.parity.harness import Case, Official, check, randomised, relative_difference
-from tests.parity.layouts import clip_as_transformers, renamed, siglip_as_transformers
+from tests.parity.layouts import clip_as_transformers, renamed, siglip_as_transformers, small_timm_vit
 
 SMALL_CLIP = {
     "hidden_size": 64,
@@ -163,15 +163,7 @@ def eva(layout, options):
 
 def siglip(arch, act, options):
     """timm's SigLIP trunk; transformers' names in the file, the tower alone or beside a text tower."""
-    trunk = timm.create_model(
-        arch,
-        img_size=options["image_size"],
-        embed_dim=options["hidden_size"],
-        depth=options["num_hidden_layers"],
-        num_heads=options["num_attention_heads"],
-        act_layer=act,
-        num_classes=0,
-    )
+    trunk = small_timm_vit(arch, options, act_layer=act)
     randomised(trunk)
     state = {f"vision_model.{k}": v for k, v in siglip_as_transformers(trunk.state_dict()).items()}
     state |= {"text_model.head.weight": torch.ones(2, 2), "logit_scale": torch.ones(1)}

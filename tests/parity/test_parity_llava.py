@@ -1,6 +1,5 @@
-"""LLaVA-type chat models and MedGemma: their image side from checkpoints of the whole model."""
+"""LLaVA-type chat models: their image side from checkpoints of the whole model."""
 
-import re
 import subprocess
 import sys
 
@@ -17,6 +16,16 @@ from discern.encoders.base import load_encoder
 from discern.encoders.networks.llava import build
 from discern.encoders.preprocess import apply
 from discern.errors import DiscernError
+from tests.parity.chat_models import (
+    HUB,
+    HUB_SINCE_4_52,
+    LANGUAGE,
+    LIBRARY,
+    ORIGINAL,
+    SMALL,
+    published,
+    rounded,
+)
 from tests.parity.harness import (
     CARDS,
     Case,
@@ -29,19 +38,7 @@ from tests.parity.harness import (
     write_shards,
 )
 
-SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
 SMALLER = SMALL | {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 1}  # for fourteen passes
-# A language model that is narrow in all but what the projector must fit.
-LANGUAGE = {
-    "hidden_size": 4096,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 4,
-    "vocab_size": 40,
-    "pad_token_id": 0,
-}
 TOWER = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -50,47 +47,7 @@ TOWER = {
     "image_size": 336,
     "patch_size": 14,
 }
-LIBRARY = f"transformers {transformers.__version__}"
 LLAVA = f"{LIBRARY} LlavaForConditionalGeneration"
-
-# Names in memory -> names in the three kinds of files that are in use.
-HUB = {
-    r"^model\.vision_tower\.": "vision_tower.vision_model.",
-    r"^model\.multi_modal_projector\.": "multi_modal_projector.",
-    r"^model\.language_model\.": "language_model.model.",
-    r"^lm_head\.": "language_model.lm_head.",
-}
-HUB_SINCE_4_52 = {r"^model\.vision_tower\.": "model.vision_tower.vision_model."}
-ORIGINAL = {
-    r"^model\.vision_tower\.": "model.vision_tower.vision_tower.vision_model.",
-    r"^model\.multi_modal_projector\.linear_1\.": "model.mm_projector.0.",
-    r"^model\.multi_modal_projector\.linear_2\.": "model.mm_projector.2.",
-    r"^model\.language_model\.": "model.",
-}
-
-
-def renamed(state, layout):
-    result = {}
-    for key, tensor in state.items():
-        for pattern, replacement in layout.items():
-            key, changed = re.subn(pattern, replacement, key)
-            if changed:
-                break
-        result[key] = tensor
-    return result
-
-
-def rounded(module):
-    """Random weights that bfloat16 holds exactly, as the checkpoints are published in it."""
-    randomised(module)
-    for tensor in module.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.bfloat16())
-    return module
-
-
-def published(module, layout):
-    return {k: v.bfloat16() for k, v in renamed(module.state_dict(), layout).items()}
 
 
 def vision(options):
@@ -279,48 +236,6 @@ def test_llava_med_pp_on_stock_clip(tmp_path):
     side = clip(["s2_tower_patch_mean"])
     name = "llava_med_pp@stock_clip"
     check(Case(name, side, f"{LIBRARY} CLIPModel", shrink=SMALLER), tmp_path)
-
-
-# ---------------------------------------------------------------------------- MedGemma
-
-GEMMA = f"{LIBRARY} Gemma3ForConditionalGeneration"
-
-
-def gemma(layout):
-    def official(options):
-        fields = {k: v for k, v in options.items() if k != "projector"}
-        tower = {"image_size": 896, "patch_size": 14, "vision_use_head": False} | fields
-        text = transformers.Gemma3TextConfig(**LANGUAGE | {"hidden_size": 2560})
-        config = transformers.Gemma3Config(
-            vision_config=transformers.SiglipVisionConfig(**tower),
-            text_config=text,
-            mm_tokens_per_image=256,
-            image_token_index=39,
-        )
-        module = rounded(transformers.Gemma3ForConditionalGeneration(config))
-        processor = transformers.Gemma3ImageProcessorPil(
-            size={"height": 896, "width": 896}, do_pan_and_scan=False
-        )
-        state = {k: v for k, v in published(module, layout).items() if "lm_head" not in k}  # tied
-        return Official(
-            state=state,
-            features={
-                "tower_patch_mean": lambda x: module.model.vision_tower(x).last_hidden_state.mean(1),
-                "projector_mean": lambda x: module.get_image_features(pixel_values=x).pooler_output.mean(1),
-            },
-            transform=lambda image: processor(image)["pixel_values"][0],
-        )
-
-    return official
-
-
-@pytest.mark.parametrize(
-    ("model", "layout"),
-    [("medgemma", HUB), ("medgemma", HUB_SINCE_4_52), ("medgemma@instruction_tuned", HUB)],
-)
-def test_medgemma(model, layout, tmp_path):
-    small = SMALL | {"num_hidden_layers": 1}  # 4096 tokens
-    check(Case(model, gemma(layout), GEMMA, shrink=small, shards=2), tmp_path)
 
 
 # ---------------------------------------------------------------------------- full size

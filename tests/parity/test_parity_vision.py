@@ -11,7 +11,7 @@ from timm.data import create_transform
 
 from discern.encoders.torch_base import Undrawn
 from tests.parity.harness import CARDS, Case, Official, check, check_size, randomised
-from tests.parity.layouts import DINOV2, GIANT, TORCHVISION_VIT, VIT, renamed
+from tests.parity.layouts import DINOV2, GIANT, TORCHVISION_VIT, VIT, renamed, small_timm_vit
 
 SMALL_TIMM = {"embed_dim": 64, "depth": 2, "num_heads": 4}
 SMALL_DINO = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 224}
@@ -87,14 +87,7 @@ def torchvision_vit(weights, options):
 
 def dino(arch, tables, options):
     """timm's DINOv2 at the size of the stored positions, in the layout of facebook/dinov2-*."""
-    model = timm.create_model(
-        arch,
-        img_size=options["image_size"],
-        embed_dim=options["hidden_size"],
-        depth=options["num_hidden_layers"],
-        num_heads=options["num_attention_heads"],
-        num_classes=0,
-    )
+    model = small_timm_vit(arch, options)
     randomised(model)
     state = renamed(model.state_dict(), *tables)
     state["embeddings.mask_token"] = torch.ones(1, options["hidden_size"])
