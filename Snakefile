@@ -38,7 +38,7 @@ rule all:
 
 rule features:
     input:
-        PLAN.expand(paths.FEATURES),
+        PLAN.features(),
 
 
 rule tables:

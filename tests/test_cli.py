@@ -45,21 +45,26 @@ def test_models_lists_every_card_with_its_facts(capsys):
 def test_datasets_lists_every_card_with_its_facts(capsys):
     assert main(["datasets"]) == 0
     rows = {line.split()[0]: line for line in lines_of(capsys)[1:]}
-    assert rows.keys() == set(Registry().datasets.names())
+    assert rows.keys() == set(Registry().datasets.selectable())
     for part in ("Fundus", "1200", " 5 "):
         assert part in rows["deepdrid"]
 
 
 def test_the_state_follows_the_files(capsys, project):
-    for name in ("breakhis", "ct_organs"):
+    folder = project / "resources" / "datasets"
+    made = {
+        "breakhis": folder / "breakhis" / "histology_slides" / "breast" / "SOB_B_A-14-22549AB-40-001.png",
+        "ct_organs": folder / "ct_organs" / "fetched.json",
+    }
+    for name, file in made.items():
         main(["datasets"])
-        before = next(line for line in lines_of(capsys) if line.startswith(name))
-        (project / "resources" / "datasets" / name).mkdir(parents=True)
-        (project / "resources" / "datasets" / name / "x.png").touch()
+        before = next(line for line in lines_of(capsys) if line.startswith(f"{name} "))
+        file.parent.mkdir(parents=True)
+        file.touch()
         main(["datasets"])
-        after = next(line for line in lines_of(capsys) if line.startswith(name))
-        assert not before.rstrip().endswith("present")
-        assert after.rstrip().endswith("present")
+        after = next(line for line in lines_of(capsys) if line.startswith(f"{name} "))
+        assert " automatic " in before
+        assert " present " in after
 
 
 def test_show_tells_transform_feature_and_what_is_missing(capsys):

@@ -13,8 +13,8 @@ SOURCE = ROOT / "src" / "discern"
 # From the bottom up; a module may import modules of lower lines, and of its own package.
 LAYERS = [
     {"errors"},
-    {"files", "fingerprint", "paths", "validation"},
-    {"contracts", "environments", "scripting", "sources"},
+    {"files", "fingerprint", "merge", "own_code", "paths", "validation"},
+    {"adapter_card", "contracts", "decoding_card", "environments", "scripting", "sources"},
     {"dataset_card", "model_card"},
     {"registry"},
     {"config"},
@@ -34,7 +34,7 @@ FILES = sorted(p for p in SOURCE.rglob("*.py") if p != SOURCE / "__init__.py")
 SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 HEAVY = {
     "torch", "numpy", "pyarrow", "PIL", "timm", "transformers", "open_clip", "onnxruntime", "scipy",
-    "sklearn", "umap", "numba", "matplotlib", "nibabel", "pydicom", "skimage", "huggingface_hub",
+    "sklearn", "umap", "numba", "matplotlib", "nibabel", "pydicom", "skimage", "huggingface_hub", "kagglehub",
 }  # fmt: skip
 
 

@@ -35,6 +35,29 @@ def test_cells_fill_the_path_grammar_once(plan):
     ]
 
 
+def test_controls_do_not_judge_neighbours(plan):
+    names = [file.rsplit("/")[-1] for file in plan.features("mr_organs", controls=False)]
+    assert names == [f"{m}.parquet" for m in ("mobilenetv2", "efficientnet_lite0", "opennsfw_resnet50")]
+    assert plan.neighbours() == [f"results/ci/neighbours/{d}.json" for d in plan.study.datasets]
+    controls = Plan(plan.study.model_copy(update={"models": ["pixels32"]}))
+    assert controls.neighbours() == []
+
+
+def test_protocols_are_compared_where_there_are_two(plan):
+    assert plan.gaps() == []
+    assert plan.hold_out("mr_organs") == ["results/ci/splits/mr_organs/image.parquet"]
+
+    def by(*protocols):
+        split = plan.study.split.model_copy(update={"protocols": list(protocols)})
+        return Plan(plan.study.model_copy(update={"split": split}))
+
+    assert by("group", "image").gaps() == ["results/ci/tables/gaps.parquet"]
+    assert by("group", "image").hold_out("ct_organs") == ["results/ci/splits/ct_organs/image.parquet"]
+    assert by("group").hold_out("ct_organs") == ["results/ci/splits/ct_organs/group.parquet"]
+    assert by("group").hold_out("mr_organs") == []  # has no groups
+    assert "results/ci/neighbours/mr_organs.json" not in by("group").neighbours()
+
+
 def test_logs_and_benchmarks_share_the_grammar(plan):
     assert plan.log(paths.CELL_LOG, "embed_umap") == "results/ci/logs/embed_umap/{dataset}/{model}.log"
     assert (
@@ -65,7 +88,7 @@ def test_every_rule_has_its_script(plan):
     rules = re.findall(r"^rule (\w+):", text, re.MULTILINE)
     assert {
         "fetch_dataset", "prepare_dataset", "split_dataset", "fetch_weights", "build_environment",
-        "extract_features", "match_features", "fit_svm", "embed_umap", "explain_rise",
-        "build_tables", "compare_models", "render_report",
+        "extract_features", "match_features", "find_neighbours", "fit_svm", "embed_umap", "explain_rise",
+        "build_tables", "compare_models", "compare_protocols", "render_report",
     } == set(rules)  # fmt: skip
     assert all(plan.script(rule).is_file() for rule in rules)

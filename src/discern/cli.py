@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from discern import doctor, preflight, results
+from discern import doctor, paths, preflight, results
 from discern.config import Study, read_study
-from discern.dataset_card import DatasetCard
+from discern.data.placement import has_files
 from discern.encoders.describe import describe
 from discern.errors import DiscernError, did_you_mean
 from discern.model_card import ModelCard
 from discern.model_state import model_state
-from discern.registry import Registry
+from discern.registry import DatasetShelf, Registry
 from discern.validation import Strict
 
 DEFAULT = Path("config.yaml")
@@ -110,35 +110,39 @@ def _input_size(card: ModelCard) -> str:
 
 
 def _datasets(options: argparse.Namespace) -> int:
-    rows = [
-        (
-            card.name, card.title, card.modality, card.n or "?", len(card.classes),
-            card.group_key or "-", card.source.kind, _dataset_state(card, options.data_root),
-        )
-        for card in Registry(options.registry or ["registry"]).datasets.all()
-    ]  # fmt: skip
-    _table(("name", "title", "modality", "n", "classes", "group key", "source", "state"), rows)
+    shelf = Registry(options.registry or ["registry"]).datasets
+    rows = []
+    for name in shelf.selectable():
+        card = shelf[name]
+        kinds = " + ".join(dict.fromkeys(source.kind for source in card.source))
+        state, _, _ = _dataset_state(name, shelf, options.data_root)
+        rows.append(
+            (
+                name, card.title, card.modality, card.n or "?", len(card.classes), card.group_key or "-",
+                kinds, state, card.reading,
+            )
+        )  # fmt: skip
+    _table(("name", "title", "modality", "n", "classes", "group key", "source", "state", "reading"), rows)
     return 0
 
 
-def _state(folder: Path, need: str | None) -> str:
-    if need:
-        return "needs you"
-    holds = folder.is_dir() and any(not f.name.startswith(".") for f in folder.iterdir())
-    return "present" if holds else "automatic"
-
-
-def _dataset_state(card: DatasetCard, data_root: str) -> str:
-    return _state(preflight.dataset_folder(card, data_root), preflight.dataset_need(card, data_root))
+def _dataset_state(name: str, shelf: DatasetShelf, data_root: str) -> tuple[str, str | None, Path]:
+    """State, what a person must do, and the place of a data set's files."""
+    owner = shelf.owner(name)
+    place = Path(data_root) / owner
+    need = preflight.dataset_need(shelf[owner], str(place))
+    here = has_files(place) or Path(paths.DATASET_FETCHED.format(dataset=owner)).is_file()
+    return "needs you" if need else "present" if here else "automatic", need, place
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(*head, box=None, header_style="bold", pad_edge=False)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))  # [reading] is no markup
     # A pipe or a log has no width; lines are then as long as they must be.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 400
     Console(width=width, highlight=False).print(table)
@@ -146,8 +150,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def _show(options: argparse.Namespace) -> int:
     registry = Registry(options.registry or ["registry"])
-    is_model = options.name.split("@")[0] in registry.models.names()
-    if not is_model and options.name not in registry.datasets:
+    base = options.name.split("@")[0]
+    is_model, is_dataset = base in registry.models.names(), base in registry.datasets.names()
+    if not is_model and not is_dataset:
         hint = did_you_mean(options.name, registry.models.names() + registry.datasets.names())
         raise DiscernError(f"no model or data set is named '{options.name}'{hint}")
     if is_model:
@@ -163,13 +168,11 @@ def _show(options: argparse.Namespace) -> int:
         state = model_state(options.name, registry)
         owner = registry.models[state.owner]
         _print_state(state.weights, preflight.weights_need(owner), preflight.weights_folder(owner))
-    if options.name in registry.datasets:
+    if is_dataset:
         data = registry.datasets[options.name]
         print(f"data set {data.name} ({registry.datasets.file(data.name)})\n")
         print(_facts(data))
-        folder = preflight.dataset_folder(data, options.data_root)
-        need = preflight.dataset_need(data, options.data_root)
-        _print_state(_dataset_state(data, options.data_root), need, folder)
+        _print_state(*_dataset_state(options.name, registry.datasets, options.data_root))
     return 0
 
 

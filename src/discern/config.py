@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from discern.dataset_card import DatasetName
 from discern.errors import DiscernError, did_you_mean, problem
 from discern.model_card import ModelCard, ModelName
-from discern.registry import Registry
+from discern.registry import DatasetShelf, ModelShelf, Registry
 from discern.sources import HubFile, Name
 from discern.validation import Strict, load_yaml, parse
 
 Positive = Annotated[float, Field(gt=0)]
 Protocol = Literal["image", "group"]
-Selection = Literal["all"] | list[Name]
+Selection = Literal["all"] | list[DatasetName]
 
 
 class SplitSettings(Strict):
@@ -28,6 +29,7 @@ class SplitSettings(Strict):
     protocols: list[Protocol] = Field(default=["image"], min_length=1)
     holdout: float = Field(default=0.2, gt=0, lt=1)
     folds: int = Field(default=5, ge=2)
+    duplicates: Literal["ignore", "together"] = "ignore"  # together: near-duplicates on one side of a split
     seed: int = 0  # the paper states none
 
 
@@ -93,9 +95,10 @@ class Study(Strict):
 
     study: Name
     models: list[ModelName] = Field(min_length=1)  # model, model@feature or model@variant
-    datasets: list[Name] = Field(min_length=1)
+    datasets: list[DatasetName] = Field(min_length=1)  # data_set or data_set@reading
     registry: list[str] = ["registry"]
-    data_root: str = "resources/datasets"
+    data_root: str = "resources/datasets"  # holds a folder or an archive for each data set
+    data: dict[DatasetName, str] = {}  # data set -> its folder or archive, where it lies elsewhere
     allow_remote_code: bool = False  # lets models run code that was published with their weights
     reference: str | None = None  # published tables to compare with: registry/reference/<name>.csv
     note: str = ""  # printed on top of the report
@@ -118,6 +121,10 @@ class Study(Strict):
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"named twice: {', '.join(twice)}")
         return names
+
+    def place(self, dataset: str) -> str:
+        """Folder or archive of a data set: as chosen under ``data``, or a folder of ``data_root``."""
+        return self.data.get(dataset, str(Path(self.data_root) / dataset))
 
     def selected(self, selection: Selection) -> list[str]:
         """Data sets of this study that a stage runs on."""
@@ -142,8 +149,18 @@ def _check_names(study: Study, registry: Registry, where: Callable[[str], str]) 
     """Everything that needs more than one field: names in the registry, selections, protocols."""
     mistakes = [
         *_unknown([m.split("@")[0] for m in study.models], registry.models.names(), "model", "models", where),
-        *_unknown_parts(study.models, registry, where),
-        *_unknown(study.datasets, registry.datasets.names(), "data set", "datasets", where),
+        *_unknown(
+            [d.split("@")[0] for d in study.datasets],
+            registry.datasets.names(),
+            "data set",
+            "datasets",
+            where,
+        ),
+        *_unknown(
+            [d.split("@")[0] for d in study.data], registry.datasets.names(), "data set", "data", where
+        ),
+        *_unknown_parts("models", study.models, registry.models, where),
+        *_unknown_parts("datasets", study.datasets, registry.datasets, where),
     ]
     for stage, selection in (("umap", study.umap.datasets), ("rise", study.rise.datasets)):
         chosen = [] if selection == "all" else selection
@@ -188,15 +205,17 @@ def _unknown(
     ]
 
 
-def _unknown_parts(models: list[str], registry: Registry, where: Callable[[str], str]) -> list[str]:
-    """Features and variants (``model@part``) that their cards do not have."""
+def _unknown_parts(
+    field: str, names: list[str], shelf: ModelShelf | DatasetShelf, where: Callable[[str], str]
+) -> list[str]:
+    """Features, variants and readings (``name@part``) that their cards do not have."""
     mistakes = []
-    for index, name in enumerate(models):
-        if "@" in name and name.split("@")[0] in registry.models.names():
+    for index, name in enumerate(names):
+        if "@" in name and name.split("@")[0] in shelf.names():
             try:
-                registry.models[name]
+                shelf[name]
             except DiscernError as error:
-                mistakes.append(f"{where('models')}: models[{index}]: {error}")
+                mistakes.append(f"{where(field)}: {field}[{index}]: {error}")
     return mistakes
 
 

@@ -61,21 +61,22 @@ MANIFEST = Contract(
     "manifest",
     {
         "image_id": pa.string(),  # stable, unique, readable
-        "path": pa.string(),  # relative to metadata["root"]
+        "path": pa.string(),  # relative to metadata["root"]; after `made:`, to metadata["made"]
         "sha256": pa.string(),  # of the file: a picture, or a volume
         "label": pa.int32(),  # index into the card's classes
         "label_name": pa.string(),
         "group": pa.string(),  # patient, lesion, slide or slab; null if unknown
+        "cluster": pa.string(),  # of (near-)duplicates; null if there is none
         "volume": pa.string(),  # the scan or slide an image was cut from; null if none
         "official_split": pa.string(),
         "width": pa.int32(),  # of a volume: voxels along the first two axes of the file
         "height": pa.int32(),
         "mode": pa.string(),  # Pillow mode of the file; of a volume, "volume 512x512x120" as stored
-        "mask_path": pa.string(),  # relative to metadata["root"]; white is inside
+        "mask_path": pa.string(),  # as `path`; white is inside
         "boxes": pa.list_(BOX),  # x0, y0, x1, y1 in pixels, half open; printed words
     },
     key=("image_id",),
-    nullable=frozenset({"group", "volume", "official_split", "mask_path", "boxes"}),
+    nullable=frozenset({"group", "cluster", "volume", "official_split", "mask_path", "boxes"}),
 )
 
 SPLITS = Contract(
@@ -187,6 +188,26 @@ COMPARISONS = Contract(
         "n_test": pa.int32(),
     },
     key=("dataset", "protocol", "metric", "model_a", "model_b"),
+)
+
+GAPS = Contract(
+    "gaps",
+    {
+        "dataset": pa.string(),
+        "metric": pa.string(),
+        "model": pa.string(),
+        "image": pa.float64(),  # score by the `image` protocol, mean over the fold models, in 0..1
+        "group": pa.float64(),  # the same by the `group` protocol
+        "difference": pa.float64(),  # image - group
+        "low": pa.float64(),  # 95 % percentile interval, paired bootstrap over groups; null: too few
+        "high": pa.float64(),
+        "n_image": pa.int32(),  # images of each hold-out
+        "n_group": pa.int32(),
+        "units_image": pa.int32(),  # groups in each hold-out; an image without one counts as one
+        "units_group": pa.int32(),
+    },
+    key=("dataset", "metric", "model"),
+    nullable=frozenset({"low", "high"}),
 )
 
 

@@ -1,16 +1,22 @@
-"""Data-set cards: source, adapter, classes with counts, group key, licence, traps."""
+"""Data-set cards: source, adapter, classes with counts, group key, readings, licence, traps."""
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from discern.adapter_card import Adapter
+from discern.decoding_card import Decoding
+from discern.errors import did_you_mean, problem
+from discern.merge import merged
 from discern.sources import DatasetSource, Name
 from discern.validation import Strict
 
-ManifestColumn = Literal["path", "label", "group", "volume", "official_split", "mask_path", "boxes"]
+DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*(@[a-z0-9][a-z0-9_]*)?$")]
+
+#: Fields that a reading replaces instead of adding to them.
+WHOLE = ("labels", "source", "readings", "official_splits", "options")
 
 
 class ClassEntry(Strict):
@@ -21,69 +27,51 @@ class ClassEntry(Strict):
     count: int | None = Field(default=None, ge=0)
 
 
-class Join(Strict):
-    """A second CSV whose rows are added to those of the first by an equal column."""
-
-    table: str
-    on: str
-
-
-class Adapter(Strict):
-    """How the files of a data set become manifest rows; ``discern.data.adapters`` has one function each.
-
-    ``pattern`` is a regular expression on the file name; files that do not match are left out and
-    counted, and its named groups ``label``, ``group`` and ``volume`` fill those columns.
-    ``columns`` maps a manifest column to a CSV column, to a text with ``{CSV columns}`` in it, or to a
-    list of them of which exactly one is filled in every row.
-    """
-
-    kind: Literal["table", "image_folder", "npz"]
-    table: str = "labels.csv"  # table: CSV with path, label and optional manifest columns
-    columns: dict[ManifestColumn, str | list[str]] = {}  # table: where the names differ
-    one_hot: bool = False  # table: one column per class, 1 in that of the row's class
-    join: Join | None = None  # table: a second CSV
-    folder: str = ""  # image_folder: sub-folder whose children are the classes
-    labels: dict[str, str] = {}  # folder name or label value -> class name, where they differ
-    pattern: str = ""  # image_folder: see above
-    file: str = ""  # npz: the file name
-    options: dict[str, Any] = {}
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        try:
-            named = set(re.compile(pattern).groupindex)
-        except re.error as error:
-            raise ValueError(f"not a regular expression ({error})") from error
-        if unknown := sorted(named - {"label", "group", "volume"}):
-            raise ValueError(f"unknown named group {', '.join(unknown)}; allowed: label, group, volume")
-        return pattern
-
-
 class DatasetCard(Strict):
     """One data set."""
 
-    name: Name
+    name: DatasetName
     version: int = 1
-    title: str
-    modality: str  # 'CT volume': the images are volumes (NIfTI files), for volumetric models
+    title: str = ""  # as tables print it; empty: the name
+    modality: str = "not stated"  # 'CT volume': the images are volumes (NIfTI files), for volumetric models
     summary: str = ""
+    reading: str = ""  # which of several readings this is, printed with the tables
+    readings: dict[Name, dict[str, Any]] = {}  # name -> card fields that differ; selected as data_set@name
+    subset: bool = False  # of a reading: all its images are among the card's own, so features are shared
     paper_n: int | None = None
     paper_classes: int | None = None
-    source: DatasetSource
+    source: list[DatasetSource] = Field(min_length=1)  # one, or several that are brought together
     adapter: Adapter
+    decoding: Decoding = Decoding()
     classes: list[ClassEntry] = Field(min_length=2)
     expected_n: int | None = None
-    accepted_n: list[int] = []
+    accepted_n: list[int] = []  # other totals that are known and tolerated
+    official_splits: dict[str, int] = {}  # the data set's own parts and their numbers of images
     pool: list[str] | None = None  # official splits that form the pool; null: all images
     positive_class: str | None = None  # of binary sets
     group_key: str | None = None  # what `group` in the manifest means; null: unknown
     group_note: str = ""
-    drop: list[str] = []  # image ids left out by name
+    drop: list[str] = []  # image ids left out by name; * stands for any characters
     duplicates: Literal["report", "refuse"] = "report"
-    licence: str
+    hash_distance: int = Field(
+        default=2, ge=0, le=16
+    )  # bits of 64 in which near-duplicates' hashes may differ
+    licence: str = "not stated"
+    terms: str | None = None  # page on which access is granted
     citation: str = ""
     traps: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _title(cls, content: Any) -> Any:
+        if isinstance(content, dict) and not content.get("title"):
+            return content | {"title": str(content.get("name", ""))}
+        return content
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _several(cls, source: Any) -> Any:
+        return source if isinstance(source, list) else [source]
 
     @field_validator("classes")
     @classmethod
@@ -94,10 +82,44 @@ class DatasetCard(Strict):
         return classes
 
     @model_validator(mode="after")
-    def _positive_is_a_class(self) -> DatasetCard:
+    def _consistent(self) -> DatasetCard:
         if self.positive_class is not None and self.positive_class not in self.class_names:
             raise ValueError(f"positive_class '{self.positive_class}' is not among the classes")
+        unknown = {n for n in self.adapter.labels.values() if n is not None} - set(self.class_names)
+        if unknown:
+            raise ValueError(f"adapter.labels: not among the classes: {', '.join(sorted(unknown))}")
+        if self.subset and "@" not in self.name:
+            raise ValueError("subset: only a reading can be a subset of its card")
+        for part in self.readings:  # a mistake in a reading is a mistake in the card
+            self._check(part)
         return self
+
+    def _check(self, part: str) -> None:
+        if not self.readings[part].get("reading"):
+            raise ValueError(f"reading '{part}': `reading` must say in words what differs")
+        try:
+            self.selected(part)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ValueError(f"reading '{part}': {field}: {first['msg']}") from error
+
+    def selected(self, part: str) -> DatasetCard:
+        """This card by its reading ``part``: ``name@part``."""
+        if part not in self.readings:
+            what = f"has no reading '{part}'{did_you_mean(part, self.readings)}"
+            raise problem(f"data set '{self.name}'", what, allowed=self.readings)
+        changes = {"paper_n": None, "paper_classes": None} | self.readings[part]
+        if "classes" in changes or "pool" in changes or "drop" in changes:
+            # Numbers of other images do not hold for these.
+            changes = {"expected_n": None, "accepted_n": [], "positive_class": None} | changes
+        own = {
+            "name": f"{self.name}@{part}",
+            "title": f"{self.title} [{part.replace('_', ' ')}]",
+            "readings": {},
+        }
+        mine = self.model_dump(exclude_unset=True)
+        return DatasetCard.model_validate(merged(mine | own, changes, WHOLE))
 
     @property
     def class_names(self) -> list[str]:
@@ -122,7 +144,7 @@ class DatasetCard(Strict):
         return self.model_dump(
             mode="json",
             include={
-                "name", "version", "adapter", "classes", "expected_n", "accepted_n", "pool",
-                "group_key", "drop", "duplicates",
+                "name", "version", "reading", "adapter", "decoding", "classes", "expected_n", "accepted_n",
+                "official_splits", "pool", "group_key", "drop", "duplicates", "hash_distance",
             },
         )  # fmt: skip

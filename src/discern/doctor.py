@@ -117,15 +117,17 @@ def _downloads(states: list[ModelState]) -> Finding:
 def datasets(study: Study, registry: Registry) -> Iterator[Finding]:
     """Data sets that a person must bring; the others are counted."""
     found = []
-    for name in study.datasets:
-        with contextlib.suppress(DiscernError):
-            if need := preflight.dataset_need(registry.datasets[name], study.data_root):
-                found.append((name, need))
+    names = []
+    with contextlib.suppress(DiscernError):  # reported with the cards
+        names = list(dict.fromkeys(registry.datasets.owner(d) for d in study.datasets))
+    for name in names:
+        if need := preflight.dataset_need(registry.datasets[name], study.place(name)):
+            found.append((name, need))
     for name, need in found:
         first, *rest = need.removeprefix(f"data set '{name}': ").splitlines()
         todo = "; ".join(line.strip().removeprefix("repair: ") for line in rest)
         yield Finding("WARN", f"data set {name}", first, todo)
-    total = len(study.datasets)
+    total = len(names)
     yield Finding("PASS", "data sets", f"{total - len(found)} of {total} are here or fetched automatically")
 
 

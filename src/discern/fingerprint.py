@@ -23,12 +23,15 @@ SOURCE = Path(__file__).resolve().parent
 #: a new card field does not re-extract everything; a change of meaning raises CONTRACT_VERSION.
 PLUMBING = frozenset(
     {
+        "adapter_card",
         "config",
         "contracts",
         "dataset_card",
+        "decoding_card",
         "errors",
         "files",
         "fingerprint",
+        "merge",
         "model_card",
         "paths",
         "registry",

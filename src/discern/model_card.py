@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from discern.errors import DiscernError, did_you_mean, problem
+from discern.merge import merged
 from discern.sources import HubFile, Name, Nothing, PackageFile, WeightsSource
 from discern.validation import Strict
 
@@ -208,6 +209,10 @@ class Parity(Strict):
     against: str = ""  # official: library and version; otherwise: why there is none
 
 
+#: Fields that a variant replaces instead of adding to them.
+WHOLE = ("weights", "options", "variants", "rename")
+
+
 class ModelCard(Strict):
     """One image encoder."""
 
@@ -310,7 +315,7 @@ class ModelCard(Strict):
             raise problem(f"model '{self.name}'", what, allowed=known)
         title = f"{self.title} [{part.replace('_', ' ')}]"
         own = {"name": f"{self.name}@{part}", "title": title, "variants": {}}
-        return ModelCard.model_validate(_merged(mine | own, changes))
+        return ModelCard.model_validate(merged(mine | own, changes, WHOLE))
 
     def extraction_spec(self) -> dict[str, Any]:
         """The fields that the extracted features depend on, and no others."""
@@ -329,13 +334,3 @@ class ModelCard(Strict):
         if self.text is not None:
             found += self.text.loader.prefixes
         return sorted(set(found))
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes``; records gain fields, lists and unions (weights) are replaced."""
-    result = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        replaced = key in ("weights", "options", "variants", "rename")
-        result[key] = _merged(result[key], value) if nested and not replaced else value
-    return result

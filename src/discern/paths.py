@@ -14,6 +14,8 @@ DOWNLOADS = "resources/downloads"
 ENVIRONMENT = "resources/envs/{env}/{digest}/lock.txt"
 
 MANIFEST = SHARED + "/manifests/{dataset}.parquet"
+INSPECTED = SHARED + "/inspected/{dataset}"  # what was found out about each file, kept for the next run
+MADE = SHARED + "/images/{dataset}"  # pictures made from files that only the preparation reads
 AUDIT = SHARED + "/manifests/{dataset}.audit.json"
 FEATURES = SHARED + "/features/{dataset}/{model}.parquet"
 
@@ -27,10 +29,12 @@ UMAP_GRID = STUDY + "/umap/{dataset}/{model}.grid.png"
 RISE = STUDY + "/rise/{dataset}/{model}.parquet"
 RISE_FIGURE = STUDY + "/rise/{dataset}/{model}.png"
 IDENTICAL = STUDY + "/identical/{dataset}.json"
+NEIGHBOURS = STUDY + "/neighbours/{dataset}.json"
 
 TABLES = STUDY + "/tables"
 TIDY = TABLES + "/scores.csv"
 COMPARISONS = TABLES + "/comparisons.parquet"
+GAPS = TABLES + "/gaps.parquet"
 REPORT = STUDY + "/report/index.html"
 
 DATASET_LOG = SHARED + "/logs/{rule}/{dataset}.log"

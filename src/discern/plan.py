@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from discern import paths
+from discern.adapter_card import Python
 from discern.config import Study, check_remote_code
 from discern.dataset_card import DatasetCard
 from discern.environments import environment_digest
@@ -116,11 +117,40 @@ class Plan:
 
     def recipe_code(self, dataset: str) -> str:
         """Digest of the recipe that makes a data set; downloads are pinned by hash instead."""
-        source = self.dataset(dataset).source
-        if not isinstance(source, RecipeSource):
-            return ""
         folder = self.base / "src" / "discern" / "data" / "recipes"
-        return code_digest(folder / f"{source.recipe}.py")
+        recipes = [s.recipe for s in self.dataset(dataset).source if isinstance(s, RecipeSource)]
+        digests = [code_digest(folder / f"{recipe}.py") for recipe in recipes]
+        return digest(digests) if digests else ""
+
+    def dataset_source(self, dataset: str) -> str:
+        """What the fetched files of a data set depend on: where from."""
+        sources = self.dataset(dataset).source
+        return json.dumps([s.model_dump(mode="json", exclude=WORDS) for s in sources], sort_keys=True)
+
+    def data_place(self, dataset: str) -> str:
+        """Folder or archive of a data set: the study's own choice, or a folder of ``data_root``."""
+        return self.study.place(self.registry.datasets.owner(dataset))
+
+    def made(self, dataset: str) -> str:
+        """Folder of the pictures that the preparation makes."""
+        return paths.MADE.format(dataset=dataset)
+
+    def inspected(self, dataset: str) -> str:
+        """Folder of what is known of each file; readings of the same files share it."""
+        return paths.INSPECTED.format(dataset=self.registry.datasets.owner(dataset))
+
+    def adapter_code(self, dataset: str) -> str:
+        """Digest of the preparation's code with the one adapter, and the module, that a data set takes."""
+        adapter = self.dataset(dataset).adapter
+        code = self.code("prepare_dataset", f"discern.data.adapters.{adapter.kind}")
+        own = self._own_module(adapter.function) if isinstance(adapter, Python) else ""
+        return digest([code, own]) if own else code
+
+    def _own_module(self, function: str) -> str:
+        """Text of the user's module that ``module:function`` names; empty if there is none."""
+        module = function.partition(":")[0]
+        file = self.base.joinpath(*module.split(".")).with_suffix(".py")
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     def encoder_code(self, rule: str, model: str) -> str:
         """Digest of a rule's code with the one loading route, and the module, that this model takes."""
@@ -130,8 +160,7 @@ class Plan:
         if loader.route == "python":
             module = loader.arch.partition(":")[0]
             modules += [module] if module.startswith("discern.") else []
-            file = self.base.joinpath(*module.split(".")).with_suffix(".py")
-            own = file.read_text(encoding="utf-8") if file.is_file() else ""
+            own = self._own_module(loader.arch)
         code = self.code(rule, *modules)
         return digest([code, own]) if own else code
 
@@ -162,6 +191,37 @@ class Plan:
     def explained(self) -> list[str]:
         """The data sets on which RISE is run: pictures, as far as the study selects them."""
         return explained(self.study, self.registry)
+
+    def features(self, dataset: str | None = None, controls: bool = True) -> list[str]:
+        """The feature files of a data set, or of all; readings that are subsets share them.
+
+        ``controls`` false leaves out the models of the group `control`.
+        """
+        shelf = self.registry.datasets
+        found = {
+            paths.FEATURES.format(dataset=shelf.images(cell.dataset), model=cell.model): None
+            for cell in self.cells
+            if dataset in (None, cell.dataset) and (controls or self.model(cell.model).group != "control")
+        }
+        return list(found)
+
+    def hold_out(self, dataset: str) -> list[str]:
+        """The splits whose hold-out neighbours are looked for: by image if the study has that; or none."""
+        ways = sorted(protocols(self.study, self.dataset(dataset)), key=lambda way: way != "image")
+        return [self.here(paths.SPLITS).format(dataset=dataset, protocol=way) for way in ways[:1]]
+
+    def neighbours(self) -> list[str]:
+        """What is known of feature neighbours: of data sets with a split and a model that is no control."""
+        datasets = dict.fromkeys(cell.dataset for cell in self.cells)
+        return [
+            self.here(paths.NEIGHBOURS).format(dataset=d)
+            for d in datasets
+            if self.hold_out(d) and self.features(d, controls=False)
+        ]
+
+    def gaps(self) -> list[str]:
+        """The comparison of the protocols, where the study has both."""
+        return [self.here(paths.GAPS)] if {"image", "group"} <= set(self.study.split.protocols) else []
 
     def expand(self, template: str, datasets: list[str] | None = None) -> list[str]:
         """A path template filled for every running cell, and protocol if it names one; unique."""

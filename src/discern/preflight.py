@@ -36,19 +36,14 @@ class Missing:
     place: str  # folder that takes the files; empty if the card or the account must change instead
 
 
-def dataset_folder(card: DatasetCard, data_root: str) -> Path:
-    """Where the files of a data set lie."""
-    return Path(data_root) / card.name
-
-
 def weights_folder(card: ModelCard) -> Path:
     """Where the weight files of a model lie."""
     return Path(paths.WEIGHTS_FETCHED.format(model=card.name)).parent
 
 
-def dataset_need(card: DatasetCard, data_root: str) -> str | None:
-    """What a person must do for this data set, or None if it is here or comes by itself."""
-    return missing_dataset(card, Path(data_root))
+def dataset_need(card: DatasetCard, place: str) -> str | None:
+    """What a person must do for this data set, or None if it is at ``place`` or comes by itself."""
+    return missing_dataset(card, Path(place), Path(paths.DATASET_FETCHED.format(dataset=card.name)))
 
 
 def weights_need(card: ModelCard) -> str | None:
@@ -68,10 +63,10 @@ def missing_inputs(study: Study, registry: Registry) -> list[Missing]:
     found = []
     running = [cell for cell in cells(study, registry) if cell.runs]
     datasets, models = {cell.dataset for cell in running}, {cell.model for cell in running}
-    for name in (d for d in study.datasets if d in datasets):
-        card = registry.datasets[name]
-        if need := dataset_need(card, study.data_root):
-            found.append(Missing("data set", name, need, str(dataset_folder(card, study.data_root))))
+    for name in dict.fromkeys(registry.datasets.owner(d) for d in study.datasets if d in datasets):
+        place = study.place(name)
+        if need := dataset_need(registry.datasets[name], place):
+            found.append(Missing("data set", name, need, place))
     for name in (m for m in study.models if m in models):
         model = registry.models[registry.models.owner(name)]
         if need := weights_need(model):

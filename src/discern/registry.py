@@ -99,6 +99,40 @@ class ModelShelf(Shelf[ModelCard]):
         return owner
 
 
+class DatasetShelf(Shelf[DatasetCard]):
+    """Data-set cards; ``data_set@reading`` is a card's reading."""
+
+    def __getitem__(self, name: str) -> DatasetCard:
+        base, _, part = name.partition("@")
+        if name not in self._cards:
+            card = super().__getitem__(base)
+            self._cards[name] = card.selected(part) if part else card
+        return self._cards[name]
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            return isinstance(name, str) and bool(self[name])
+        except DiscernError:
+            return False
+
+    def file(self, name: str) -> Path:
+        """The file of the card that ``name`` is taken from."""
+        return super().file(name.split("@")[0])
+
+    def selectable(self) -> list[str]:
+        """Every name that a study may list: each data set, then its ``data_set@reading``."""
+        return [name for c in self.all() for name in (c.name, *(f"{c.name}@{r}" for r in c.readings))]
+
+    def owner(self, name: str) -> str:
+        """The data set in whose folder the files of ``name`` lie: readings share them where they can."""
+        base, _, part = name.partition("@")
+        return name if part and "source" in self[base].readings[part] else base
+
+    def images(self, name: str) -> str:
+        """The data set whose features hold those of ``name``: a reading may be a subset of its card."""
+        return name.split("@")[0] if self[name].subset else name
+
+
 class Registry:
     """Every card in one or more registry folders (each with ``models/`` and ``datasets/``)."""
 
@@ -114,9 +148,9 @@ class Registry:
         return ModelShelf("model", ModelCard, [f / "models" for f in self.folders])
 
     @cached_property
-    def datasets(self) -> Shelf[DatasetCard]:
+    def datasets(self) -> DatasetShelf:
         """Data-set cards."""
-        return Shelf("data set", DatasetCard, [f / "datasets" for f in self.folders])
+        return DatasetShelf("data set", DatasetCard, [f / "datasets" for f in self.folders])
 
     def reference_file(self, name: str) -> Path:
         """The published table ``name`` (CSV) or DiscernError naming those that exist."""

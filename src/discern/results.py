@@ -9,7 +9,7 @@ from discern.errors import problem
 
 
 def text(study: str, root: Path | str = ".") -> str:
-    """Table 3 of every protocol and the paths of scores and report.
+    """Table 3 of every protocol, the gap between them, and the paths of scores and report.
 
     Raises DiscernError if the study has no table yet.
     """
@@ -24,6 +24,7 @@ def text(study: str, root: Path | str = ".") -> str:
             allowed=done,
             repair="run the study first: snakemake --cores all --configfile <its file>",
         )
+    found += folder.glob("gap.txt")
     lines = [file.read_text(encoding="utf-8").rstrip("\n") + "\n" for file in found]
     lines.append(f"scores: {root / paths.TIDY.format(study=study)}")
     report = root / paths.REPORT.format(study=study)

@@ -13,11 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from discern import dataset_card, model_card, sources
+from discern import adapter_card, dataset_card, decoding_card, model_card, sources
 from discern.config import Study
 from discern.dataset_card import DatasetCard
 from discern.files import write_text
 from discern.model_card import ModelCard
+from discern.validation import Strict
 
 FOLDER = Path("workflow/schemas")
 FIELDS = Path("docs/registry.md")
@@ -49,9 +50,13 @@ TABLES = {
         "ModelCard", "Loader", "Preprocess", "VolumePreprocess", "Feature", "TextTower", "Tokenizer",
         "Training", "Parity",
     ],
-    "dataset": ["DatasetCard", "ClassEntry", "Adapter", "Join"],
+    "dataset": [
+        "DatasetCard", "ClassEntry", "ImageFolder", "DicomFolder", "Csv", "Join", "Parquet", "Npz", "Python",
+        "Decoding", "Range", "Level",
+    ],
     "source": [
-        "PackageFile", "HubFile", "UrlFile", "ManualFile", "Library", "Nothing", "RecipeSource",
+        "PackageFile", "HubFile", "UrlFile", "GitSource", "KaggleSource", "ManualFile", "Library", "Nothing",
+        "RecipeSource",
     ],
 }  # fmt: skip
 
@@ -73,14 +78,12 @@ def with_fields(page: str) -> str:
 
 
 def _record(name: str) -> type[BaseModel]:
-    modules = (model_card, dataset_card, sources)
+    modules = (model_card, dataset_card, adapter_card, decoding_card, sources)
     return next(getattr(m, name) for m in modules if hasattr(m, name))
 
 
 def _fields(record: type[BaseModel]) -> str:
     """One record as a Markdown table; the meaning of a field is the comment on its line."""
-    source = inspect.getsource(record)
-    lines = source.splitlines()
     text = " ".join((record.__doc__ or "").split()).replace("``", "`")
     rows = [
         f"### {record.__name__}",
@@ -90,20 +93,27 @@ def _fields(record: type[BaseModel]) -> str:
         "| field | type | default | meaning |",
         "|---|---|---|---|",
     ]
+    cells: dict[str, list[str]] = {}
+    for ancestor in reversed(record.__mro__):
+        if issubclass(ancestor, Strict) and ancestor is not Strict:
+            cells |= _own_fields(ancestor)  # what a record defines anew stays in its place
+    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells.values()]
+    return "\n".join(rows) + "\n"
+
+
+def _own_fields(record: type[BaseModel]) -> dict[str, list[str]]:
+    """Field -> name, type, default and meaning of those that the record itself defines."""
+    source = inspect.getsource(record)
+    lines = source.splitlines()
     definition = ast.parse(source).body[0]
     assert isinstance(definition, ast.ClassDef)
+    found = {}
     for node in definition.body:
-        if not isinstance(node, ast.AnnAssign):
-            continue
-        comment = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
-        cells = [
-            f"`{ast.unparse(node.target)}`",
-            f"`{ast.unparse(node.annotation)}`",
-            _default(node),
-            comment,
-        ]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+        if isinstance(node, ast.AnnAssign):
+            name = ast.unparse(node.target)
+            comment = lines[(node.end_lineno or node.lineno) - 1].partition("  # ")[2]
+            found[name] = [f"`{name}`", f"`{ast.unparse(node.annotation)}`", _default(node), comment]
+    return found
 
 
 def _default(node: ast.AnnAssign) -> str:

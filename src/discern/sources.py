@@ -10,6 +10,7 @@ from discern.validation import Strict
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -48,6 +49,26 @@ class UrlFile(Strict):
     url: str
     sha256: Sha256 | None = None
     md5: Md5 | None = None
+    bytes: int | None = Field(default=None, gt=0)  # where known
+
+
+class GitSource(Strict):
+    """Folders of a git repository at a pinned commit."""
+
+    kind: Literal["git"]
+    url: str
+    commit: Commit
+    paths: list[str] = []  # folders or files that are taken; empty: everything
+    bytes: int | None = Field(default=None, gt=0)  # of what is taken, where known
+
+
+class KaggleSource(Strict):
+    """A data set on Kaggle, through its official client with the user's own credentials."""
+
+    kind: Literal["kaggle"]
+    dataset: str  # owner/name
+    version: int | None = Field(default=None, gt=0)  # null: the latest
+    sha256: Sha256 | None = None  # of the archive
     bytes: int | None = Field(default=None, gt=0)  # where known
 
 
@@ -91,7 +112,9 @@ class RecipeSource(Strict):
 WeightsSource = Annotated[
     PackageFile | HubFile | UrlFile | ManualFile | Library | Nothing, Field(discriminator="kind")
 ]
-DatasetSource = Annotated[RecipeSource | HubFile | UrlFile | ManualFile, Field(discriminator="kind")]
+DatasetSource = Annotated[
+    RecipeSource | HubFile | UrlFile | GitSource | KaggleSource | ManualFile, Field(discriminator="kind")
+]
 
 
 def size_text(size: int | None) -> str:

@@ -26,7 +26,7 @@ def write_cell(folder, features, labels, classes, *, protocol="image", folds=3, 
         fold_of = np.where(rng.permutation(n) % 5 == 0, -1, rng.permutation(n) % folds)
     image = {"path": "p", "sha256": "s", "official_split": None, "width": 8, "height": 8, "mode": "L"}
     columns = {name: [value] * n for name, value in image.items()}
-    columns |= {"volume": [None] * n, "mask_path": [None] * n, "boxes": [None] * n}
+    columns |= {"volume": [None] * n, "cluster": [None] * n, "mask_path": [None] * n, "boxes": [None] * n}
     columns |= {"image_id": ids, "label": labels, "label_name": [classes[c] for c in labels]}
     columns |= {"group": groups or [None] * n}
     files = SimpleNamespace(

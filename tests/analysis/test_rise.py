@@ -181,10 +181,12 @@ def cell(tmp_path):
         "width": [2 * SIZE] * 6,
         "height": [2 * SIZE] * 6,
         "mode": ["RGB"] * 6,
+        "cluster": [None] * 6,
         "mask_path": ["mask.png"] * 5 + [None],
         "boxes": [None] * 6,
     }
-    about = {"dataset": "noise", "root": str(tmp_path), "classes": ["a", "b"], "title": "Noise"}
+    about = {"dataset": "noise", "root": str(tmp_path), "made": "", "decoding": {}}
+    about |= {"classes": ["a", "b"], "title": "Noise"}
     write_table(MANIFEST, tmp_path / "manifest.parquet", manifest, about)
     write_json(tmp_path / "weights.json", {"model": "tiny_pixels", "files": {}, "digest": ""})
     coef = np.where(QUADRANT, 5.0 / QUADRANT.sum(), 0.0).reshape(1, -1)  # binary: one row, for label 1

@@ -2,6 +2,7 @@ import inspect
 import logging
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from planted_cells import planted, write_cell
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
@@ -13,7 +14,7 @@ from discern.analysis.linear import load_classifier, predicted_labels
 from discern.analysis.svm import fit_cell, hold_out_scores
 from discern.analysis.svm_fold import Part, fit_fold
 from discern.config import SvmSettings
-from discern.contracts import FEATURES, PREDICTIONS, SCORES, feature_table, read_table, write_table
+from discern.contracts import FEATURES, PREDICTIONS, SCORES, SPLITS, feature_table, read_table, write_table
 from discern.errors import DiscernError
 
 SETTINGS = SvmSettings(t=[1, 100, 10000])
@@ -196,10 +197,27 @@ def test_missing_and_extra_images_are_named(tmp_path):
     write_table(FEATURES, files.features, feature_table(files.ids[:50], x[:50]), {"model": "toy"})
     with pytest.raises(DiscernError, match=r"features\.parquet: image 'image_0050' of .*manifest"):
         fit(tmp_path, files)
-    ids = [*files.ids, "stranger"]
-    write_table(FEATURES, files.features, feature_table(ids, np.vstack([x, x[:1]])), {"model": "toy"})
+    write_table(FEATURES, files.features, feature_table(files.ids, x), {"model": "toy"})
+    splits, about = read_table(SPLITS, files.splits)
+    stranger = {"image_id": ["stranger"], "role": ["train"], "fold": [0]}
+    more = pa.concat_tables([splits, pa.table(stranger, schema=splits.schema)])
+    write_table(SPLITS, files.splits, more, about)
     with pytest.raises(DiscernError, match=r"manifest\.parquet: image 'stranger'"):
         fit(tmp_path, files)
+
+
+def test_features_of_more_images_are_those_of_a_subset(tmp_path):
+    x, y = planted(60, 8, 2, distance=1)
+    files = write_cell(tmp_path, x, y, names(2))
+    alone = fit(tmp_path, files)
+    others = np.random.default_rng(3).normal(size=(7, 8)).astype(np.float32)
+    order = np.random.default_rng(4).permutation(67)
+    ids = np.array([*files.ids, *(f"other_{i}" for i in range(7))])[order]
+    table = feature_table(ids.tolist(), np.vstack([x, others])[order])
+    write_table(FEATURES, files.features, table, {"model": "toy", "dataset": "planted", "fingerprint": "abc"})
+    scores, _, predictions, _ = fit(tmp_path, files)
+    assert predictions.equals(alone[2])
+    assert [row["t"] for row in scores] == [row["t"] for row in alone[0]]
 
 
 def test_splits_of_another_protocol_are_refused(tmp_path):

@@ -262,7 +262,7 @@ def test_labels_are_half_and_half(scans, monkeypatch):
 def test_overlay_cards_say_that_labels_are_random(name):
     card = Registry().datasets[name]
     assert "labels are random; only printed text can carry them" in card.summary
-    assert name == f"overlay_{card.source.options['variant']}"
+    assert name == f"overlay_{card.source[0].options['variant']}"
     assert card.n == overlay.IMAGES
 
 

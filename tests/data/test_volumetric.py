@@ -117,7 +117,9 @@ def project(tmp_path, monkeypatch):
 
 def prepared(project, **changes):
     card = Registry(["registry"]).datasets["scans"].model_copy(update=changes)
-    prepare_dataset(card, project / "fetched.json", project / "m.parquet", project / "audit.json")
+    prepare_dataset(
+        card, *(project / n for n in ("fetched.json", "m.parquet", "audit.json", "made", "inspected"))
+    )
     return read_table(MANIFEST, project / "m.parquet")
 
 
@@ -135,10 +137,14 @@ def test_the_manifest_of_volumes(project):
 def test_the_same_volume_packed_and_unpacked_is_a_duplicate(project):
     packed = project / "scans" / "box" / "p00_1.nii.gz"
     (project / "scans" / "box" / "p00_0.nii").write_bytes(gzip.decompress(packed.read_bytes()))
-    prepared(project)
-    (cluster,) = read_json(project / "audit.json")["duplicates"]
+    rows = prepared(project)[0].to_pylist()
+    audit = read_json(project / "audit.json")
+    (cluster,) = audit["duplicates"]
     assert cluster["image_ids"] == ["box/p00_0", "box/p00_1"]
     assert "pixels" in cluster
+    assert [c["kind"] for c in audit["near_duplicates"]] == ["exact"]  # volumes have no perceptual hash
+    assert audit["near"]["without_hash"] == 2 * N
+    assert {r["image_id"] for r in rows if r["cluster"] == "box/p00_0"} == {"box/p00_0", "box/p00_1"}
 
 
 def test_pictures_beside_the_scans_are_not_images(project):
@@ -191,24 +197,6 @@ def test_scaling_of_the_file_is_applied(tmp_path):
     assert (stored == 0).all()
 
 
-@pytest.mark.parametrize(("modality", "files"), [("CT", "volumes"), ("CT volume", "pictures")])
-def test_files_that_the_modality_excludes_are_refused(tmp_path, modality, files):
-    from PIL import Image
-
-    from discern.data.adapters import read_rows
-    from discern.dataset_card import Adapter
-
-    names = ["a.nii.gz", "b.nii.gz"] if files == "volumes" else ["a.png", "b.png"]
-    for name in names:
-        if files == "volumes":
-            save_floats(tmp_path / name, np.zeros((2, 2, 2), np.float32))
-        else:
-            Image.new("L", (4, 4)).save(tmp_path / name)
-    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{n},a\n" for n in names))
-    with pytest.raises(DiscernError, match=f"2 are {files}"):
-        read_rows(Adapter(kind="table"), tmp_path, ["a", "b"], modality.endswith("volume"))
-
-
 def test_from_files_to_tables_and_report(project):
     study = Study.model_validate(
         {
@@ -225,7 +213,10 @@ def test_from_files_to_tables_and_report(project):
     names = ("MANIFEST", "AUDIT", "SPLITS", "FEATURES", "SCORES", "PREDICTIONS", "CLASSIFIER", "UMAP")
     files = {name: project / getattr(paths, name).format(**where) for name in names}
     card = registry.models["tiny_volumes"]
-    prepare_dataset(registry.datasets["scans"], project / "fetched.json", files["MANIFEST"], files["AUDIT"])
+    prepare_dataset(
+        registry.datasets["scans"], project / "fetched.json", files["MANIFEST"], files["AUDIT"],
+        project / "made", project / "inspected",
+    )  # fmt: skip
     split_dataset(files["MANIFEST"], "image", study.split, files["SPLITS"])
     extract_features(
         card.extraction_spec(), files["MANIFEST"], project / "weights.json", files["FEATURES"], 3, "cpu"

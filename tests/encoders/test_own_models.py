@@ -149,7 +149,8 @@ def pictures(tmp_path_factory):
         }  # fmt: skip
         for name, value in row.items():
             columns[name].append(value)
-    write_table(MANIFEST, folder / "manifest.parquet", columns, {"dataset": "planted", "root": str(folder)})
+    about = {"dataset": "planted", "root": str(folder), "made": "", "decoding": {}}
+    write_table(MANIFEST, folder / "manifest.parquet", columns, about)
     return folder
 
 

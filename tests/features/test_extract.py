@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from discern.contracts import FEATURES, MANIFEST, feature_matrix, read_table, write_table
+from discern.data.images import Pictures
 from discern.encoders.record import write_record
 from discern.errors import DiscernError
 from discern.features import extract
@@ -46,7 +47,7 @@ def project(tmp_path):
         }
         for name, value in row.items():
             columns[name][place] = value
-    about = {"dataset": "planted", "root": str(tmp_path)}
+    about = {"dataset": "planted", "root": str(tmp_path), "made": "", "decoding": {}}
     write_table(MANIFEST, tmp_path / "manifest.parquet", columns, about)
     write_record("thumbnail", [], tmp_path / "fetched.json")
     return tmp_path
@@ -165,19 +166,18 @@ def test_other_errors_pass_through(text):
     assert encoder.sizes == [4]
 
 
-def test_look_ahead_is_bounded(project, monkeypatch):
+def test_look_ahead_is_bounded(project):
     decoded, ahead = [], []
-    original = extract.open_rgb
-
-    def counting(path):
-        decoded.append(path)
-        return original(path)
-
-    monkeypatch.setattr(extract, "open_rgb", counting)
     table, about = read_table(MANIFEST, project / "manifest.parquet")
     p = extract.Preprocess.model_validate(PIXELS["preprocess"])
     rows, seen = table.to_pylist(), 0
-    for batch in extract._pictures(rows, about["root"], lambda image: extract.apply(image, p), 2):
+    store = Pictures.of(about)
+
+    def counting(path):
+        decoded.append(path)
+        return store.open(path)
+
+    for batch in extract._pictures(rows, store, lambda image: extract.apply(image, p), 2, counting):
         seen += len(batch)
         ahead.append(len(decoded) - seen)
     assert seen == N

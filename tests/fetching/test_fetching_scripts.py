@@ -1,5 +1,6 @@
 """The scripts that fetch, and those that must not: every other job runs offline."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from discern.encoders.record import read_weights
 from tests.fetching.hub_server import GATED, TOWER, card, sharded
+from tests.fetching.packed import zip_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "workflow" / "scripts" / "fetch_weights.py"
@@ -70,3 +72,29 @@ def test_every_script_decides_before_its_imports(script, tmp_path):
     code = f"{beginning(script.stem)}; import os; print(os.environ.get('HF_HUB_OFFLINE'))"
     offline = run(["-S", "-c", code], HOME=str(tmp_path)).stdout.strip()
     assert offline == ("None" if script.stem in ("fetch_weights", "fetch_dataset") else "1")
+
+
+def test_the_script_of_data_sets_unpacks_what_a_person_has(tmp_path):
+    archive = zip_of(tmp_path / "Set.zip", {"Set/a/1.png": b"1", "Set/b/1.png": b"2"})
+    facts = {
+        "name": "toy", "title": "Toy", "modality": "CT", "licence": "none",
+        "classes": [{"name": "a"}, {"name": "b"}], "adapter": {"kind": "image_folder"},
+        "source": {"kind": "manual", "place": "Set.zip"},
+    }  # fmt: skip
+    record = tmp_path / "project" / "toy" / "fetched.json"
+    arguments = [
+        "--card",
+        json.dumps(facts),
+        "--downloads",
+        str(tmp_path / "downloads"),
+        "--out",
+        str(record),
+    ]
+    script = SCRIPT.with_name("fetch_dataset.py")
+    failed = run([script], *arguments, "--place", str(tmp_path / "nowhere"), HOME=str(tmp_path))
+    assert failed.returncode == 1
+    assert "error: data set 'toy'" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    done = run([script], *arguments, "--place", str(archive), HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (Path(json.loads(record.read_text())["root"]) / "a" / "1.png").read_bytes() == b"1"

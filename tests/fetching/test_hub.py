@@ -135,8 +135,10 @@ def test_data_sets_have_their_own_addresses(hub, tmp_path):
     from discern.fetching.hub import fetch_hub
 
     hub.add("datasets/org/pictures", {"a.zip": b"zip"})
-    source = card(["a.zip"], repo="org/pictures").weights
-    assert fetch_hub(source, tmp_path / "got", "dataset")[0].read_bytes() == b"zip"
+    source = card(["a.zip"], repo="org/pictures", repo_type="dataset").weights
+    assert fetch_hub(source, tmp_path / "got")[0].read_bytes() == b"zip"
+    with pytest.raises(DiscernError, match=r"correct source\.files in the card$"):
+        fetch_hub(source.model_copy(update={"files": ["b.zip"]}), tmp_path / "got")
 
 
 def test_tokenizer_files_lie_in_their_own_folder(hub, record):

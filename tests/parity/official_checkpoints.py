@@ -236,7 +236,8 @@ def write_inputs(folder, checkpoint):
         row |= {"label_name": "a", "width": picture.width, "height": picture.height, "mode": "RGB"}
         for name, values in columns.items():
             values.append(row.get(name))
-    write_table(MANIFEST, folder / "manifest.parquet", columns, {"dataset": "planted", "root": str(folder)})
+    about = {"dataset": "planted", "root": str(folder), "made": "", "decoding": {}}
+    write_table(MANIFEST, folder / "manifest.parquet", columns, about)
     files = [f for name, f in files_of(checkpoint).items() if name != "fetched.json"]
     write_record("official", files, checkpoint / "fetched.json")
     return folder / "manifest.parquet", checkpoint / "fetched.json"

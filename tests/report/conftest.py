@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from discern import contracts, paths
 from discern.config import Study
@@ -45,7 +46,7 @@ class Project:
         card = {
             "name": name, "title": title or name, "modality": modality, "licence": "CC0",
             "source": {"kind": "manual", "page": "a page", "place": "files"},
-            "adapter": {"kind": "table"}, "classes": [{"name": c} for c in classes], **fields,
+            "adapter": {"kind": "csv"}, "classes": [{"name": c} for c in classes], **fields,
         }  # fmt: skip
         self.write(f"registry/datasets/{name}.yaml", yaml.safe_dump(card))
 
@@ -61,16 +62,58 @@ class Project:
             "sha256": ["0" * 64] * n, "label": labels, "label_name": [card.class_names[i] for i in labels],
             "group": [f"p{i // 4}" for i in range(n)] if card.group_key else [None] * n,
             "volume": [None] * n, "official_split": [None] * n, "width": [32] * n, "height": [32] * n,
-            "mode": ["L"] * n, "mask_path": [None] * n, "boxes": [None] * n,
+            "mode": ["L"] * n, "cluster": [None] * n, "mask_path": [None] * n, "boxes": [None] * n,
         }  # fmt: skip
-        about = {"dataset": dataset, "version": 1, "root": "data", "classes": card.class_names,
-                 "dropped": [], "modality": card.modality, "title": card.title}  # fmt: skip
+        about = {"dataset": dataset, "version": 1, "root": "data", "made": "made", "decoding": {},
+                 "classes": card.class_names, "dropped": [], "modality": card.modality,
+                 "title": card.title}  # fmt: skip
         contracts.write_table(
             contracts.MANIFEST, self.root / paths.MANIFEST.format(dataset=dataset), columns, about
         )
-        audit = {"dataset": dataset, "n": n, "corrupt": [], "crossing_labels": 1,
-                 "duplicates": [{"sha256": "0", "image_ids": ["i00000", "i00001"]}]}  # fmt: skip
-        self.write(paths.AUDIT.format(dataset=dataset), json.dumps(audit))
+        self.audit(dataset, n=n, crossing_labels=1,
+                   duplicates=[{"sha256": "0", "image_ids": ["i00000", "i00001"]}])  # fmt: skip
+
+    def audit(self, dataset, **content):
+        audit = {"dataset": dataset, "n": 0, "corrupt": [], "duplicates": [], "crossing_labels": 0}
+        self.write(paths.AUDIT.format(dataset=dataset), json.dumps(audit | content))
+
+    def splits(self, study, dataset, protocol="image", **about):
+        """A split of no images with metadata."""
+        file = self.root / paths.SPLITS.format(study=study, dataset=dataset, protocol=protocol)
+        columns = {"image_id": [], "role": [], "fold": []}
+        contracts.write_table(contracts.SPLITS, file, columns, {"protocol": protocol, **about})
+
+    def gaps(self, study, rows):
+        """``rows``: (data set, model) -> (gap, low, high), by both metrics, of 22 and 4 groups."""
+        names = list(contracts.GAPS.columns)
+        content = [
+            (d, metric, m, 0.5 + gap, 0.5, gap, low, high, 40, 30, 22, 4)
+            for metric in ("accuracy", "macro_f1")
+            for (d, m), (gap, low, high) in rows.items()
+        ]
+        columns = dict(zip(names, map(list, zip(*content, strict=True)), strict=True))
+        contracts.write_table(contracts.GAPS, self.root / paths.GAPS.format(study=study), columns, {})
+
+    def neighbours(self, study, dataset, models, pairs=(), **changes):
+        """``pairs``: (first id, second id, straddles)."""
+        cosine = {q: float(q) for q in ("0.05", "0.25", "0.5", "0.75", "0.95")}
+        found = {
+            "dataset": dataset, "protocol": "image", "rule": "a rule", "close": 0.1, "n": 40, "n_test": 8,
+            "chance": {"same_label": 0.5, "same_group": 0.05}, "n_pairs": len(pairs),
+            "n_straddling": sum(p[2] for p in pairs), "n_crossing": 0,
+            "models": [{"model": m, "d": 8, "same_label": 0.9, "same_group": 0.61, "cluster_mate": 0.25,
+                        "cosine": cosine, "distance": 0.1} for m in models],
+            "pairs": [{"image_ids": [a, b], "labels": ["a", "a"], "groups": [None, None], "same_label": True,
+                       "same_group": None, "straddles": s, "models": 2, "cosine": 0.9999}
+                      for a, b, s in pairs],
+        }  # fmt: skip
+        self.write(paths.NEIGHBOURS.format(study=study, dataset=dataset), json.dumps(found | changes))
+
+    def pictures(self, n, folder="data"):
+        """The pictures of a manifest of n images, each of a grey of its own."""
+        (self.root / folder).mkdir(exist_ok=True)
+        for i in range(n):
+            Image.new("L", (64, 32), 5 * i).save(self.root / folder / f"{i}.png")
 
     def features(self, dataset, model, n=4):
         table = contracts.feature_table([f"i{i:05d}" for i in range(n)], np.ones((n, 8)))
@@ -116,6 +159,17 @@ class Project:
 @pytest.fixture
 def project(tmp_path) -> Project:
     return Project(tmp_path)
+
+
+@pytest.fixture
+def both(small) -> tuple[Project, Study]:
+    """The small study by both protocols; ``ct`` has no group key, ``worst`` was not made by group."""
+    project, study = small
+    project.dataset("ct", title="CT & friends", group_note="no patient is named")
+    for model in ("best", "tied", "pixels"):
+        project.scores("s", "mr", model, [0.6, 0.62, 0.64], protocol="group")
+    split = study.split.model_copy(update={"protocols": ["image", "group"]})
+    return project, study.model_copy(update={"split": split})
 
 
 @pytest.fixture

@@ -112,10 +112,11 @@ def cell(tmp_path):
         "width": [60],
         "height": [40],
         "mode": ["RGB"],
+        "cluster": [None],
         "mask_path": [None],
         "boxes": [[[0, 0, 30, 20]]],
     }
-    about = {"root": str(tmp_path), "classes": ["liver", "spleen"]}
+    about = {"root": str(tmp_path), "made": "", "decoding": {}, "classes": ["liver", "spleen"]}
     write_table(MANIFEST, tmp_path / "manifest.parquet", manifest, about)
     rise = {
         "image_id": ["dark"],

@@ -10,7 +10,8 @@ from discern import paths
 from discern.config import Study
 from discern.report.layout import lay_out, tables
 from discern.report.records import Score, collect, tidy_rows
-from discern.report.table_formats import FORMATS, latex, to_csv, to_html, to_latex, to_markdown, to_text
+from discern.report.table_formats import FORMATS, to_csv, to_html, to_markdown, to_text
+from discern.report.table_latex import latex, to_latex
 from discern.report.tables import build_tables, read_study, text_table
 
 
@@ -104,11 +105,13 @@ def test_inapplicable_cells_and_data_sets_without_groups(small):
     image, group = lay_out(records, "accuracy", "image"), lay_out(records, "accuracy", "group")
     assert [c.text for c in row(image, "volumes").cells] == ["n/a", "n/a"]
     assert image.notes[-1].text == "not applicable: volumetric model, 2D data set"
-    assert [c.dataset for c in group.columns] == ["mr"]
-    assert group.omitted == [
-        "CT & friends (not applicable: the data set has no known groups)",
-        "CT & friends (not applicable: volumetric model, 2D data set)",
-    ]
+    assert [c.dataset for c in group.columns] == ["ct", "mr"]
+    assert [c.text for c in row(group, "best").cells] == ["no group key", "—"]
+    assert [c.text for c in row(group, "volumes").cells] == ["n/a", "n/a"]
+    assert group.notes[row(group, "best").cells[0].note - 1].text == (
+        "no group key: nothing says which images belong together"
+    )
+    assert group.omitted == []
     assert group.name == "table3.group"
 
 

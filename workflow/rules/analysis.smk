@@ -1,7 +1,7 @@
 rule match_features:
     input:
         env=built("analysis"),
-        features=lambda wildcards: PLAN.expand(paths.FEATURES, [wildcards.dataset]),
+        features=lambda wildcards: PLAN.features(wildcards.dataset),
     output:
         PLAN.here(paths.IDENTICAL),
     log:
@@ -16,10 +16,32 @@ rule match_features:
         "{params.run} --features {input.features:q} --out {output:q} > {log} 2>&1"
 
 
+rule find_neighbours:
+    input:
+        env=built("analysis"),
+        features=lambda wildcards: PLAN.features(wildcards.dataset, controls=False),
+        manifest=rules.prepare_dataset.output.manifest,
+        audit=rules.prepare_dataset.output.audit,
+        splits=lambda wildcards: PLAN.hold_out(wildcards.dataset),
+    output:
+        PLAN.here(paths.NEIGHBOURS),
+    log:
+        PLAN.log(paths.DATASET_CELLS_LOG, "find_neighbours"),
+    benchmark:
+        PLAN.benchmark(paths.DATASET_CELLS_LOG, "find_neighbours")
+    conda:
+        pins("analysis")
+    params:
+        **job("find_neighbours", "analysis"),
+    shell:
+        "{params.run} --features {input.features:q} --manifest {input.manifest:q} --audit {input.audit:q}"
+        " --splits {input.splits:q} --out {output:q} > {log} 2>&1"
+
+
 rule fit_svm:
     input:
         env=built("analysis"),
-        features=rules.extract_features.output[0],
+        features=features_of,
         manifest=rules.prepare_dataset.output.manifest,
         splits=rules.split_dataset.output[0],
     output:
@@ -46,7 +68,7 @@ rule fit_svm:
 rule embed_umap:
     input:
         env=built("analysis"),
-        features=rules.extract_features.output[0],
+        features=features_of,
         manifest=rules.prepare_dataset.output.manifest,
     output:
         table=PLAN.here(paths.UMAP),

@@ -29,7 +29,7 @@ if workflow.is_main_process:
 
 wildcard_constraints:
     model="[a-z0-9_@]+",
-    dataset="[a-z0-9_]+",
+    dataset="[a-z0-9_@]+",
     protocol="[a-z]+",
     env="[a-z0-9_]+",
     digest="[0-9a-f]{16}",
@@ -42,6 +42,18 @@ def model_env(wildcards):
 def weights_of(wildcards):
     """The record of a model's weights: variants share the files of their model where they can."""
     return paths.WEIGHTS_FETCHED.format(model=PLAN.registry.models.owner(wildcards.model))
+
+
+def files_of(wildcards):
+    """The record of a data set's files: readings share those of their data set where they can."""
+    return paths.DATASET_FETCHED.format(dataset=PLAN.registry.datasets.owner(wildcards.dataset))
+
+
+def features_of(wildcards):
+    """A model's features on a data set: a reading that is a subset shares those of its data set."""
+    return paths.FEATURES.format(
+        dataset=PLAN.registry.datasets.images(wildcards.dataset), model=wildcards.model
+    )
 
 
 def env_of(env, wildcards):

@@ -16,19 +16,19 @@ rule fetch_dataset:
             "data",
             code=lambda wildcards: PLAN.recipe_code(wildcards.dataset),
         ),
-        source=lambda wildcards: dump(PLAN.dataset(wildcards.dataset).source),
-        root=lambda wildcards: STUDY.data_root,
+        source=lambda wildcards: PLAN.dataset_source(wildcards.dataset),
+        place=lambda wildcards: PLAN.data_place(wildcards.dataset),
         downloads=lambda wildcards, input: paths.DOWNLOADS,
         card=lambda wildcards, input: dump(PLAN.dataset(wildcards.dataset)),
     shell:
-        "{params.run} --card {params.card:q} --data-root {params.root:q}"
+        "{params.run} --card {params.card:q} --place {params.place:q}"
         " --downloads {params.downloads} --out {output:q} > {log} 2>&1"
 
 
 rule prepare_dataset:
     input:
         env=built("data"),
-        record=rules.fetch_dataset.output[0],
+        record=files_of,
     output:
         manifest=paths.MANIFEST,
         audit=paths.AUDIT,
@@ -39,12 +39,14 @@ rule prepare_dataset:
     conda:
         pins("data")
     params:
-        **job("prepare_dataset", "data"),
+        **job("prepare_dataset", "data", code=lambda w: PLAN.adapter_code(w.dataset)),
         spec=lambda wildcards: dump(PLAN.dataset(wildcards.dataset).preparation_spec()),
         card=lambda wildcards, input: dump(PLAN.dataset(wildcards.dataset)),
+        made=lambda wildcards, input: PLAN.made(wildcards.dataset),
+        inspected=lambda wildcards, input: PLAN.inspected(wildcards.dataset),
     shell:
-        "{params.run} --card {params.card:q} --record {input.record:q}"
-        " --manifest {output.manifest:q} --audit {output.audit:q} > {log} 2>&1"
+        "{params.run} --card {params.card:q} --record {input.record:q} --made {params.made:q}"
+        " --inspected {params.inspected:q} --manifest {output.manifest:q} --audit {output.audit:q} > {log} 2>&1"
 
 
 rule split_dataset:

@@ -4,6 +4,7 @@ rule build_tables:
         scores=PLAN.expand(paths.SCORES),
         manifests=PLAN.expand(paths.MANIFEST),
         identical=PLAN.expand(paths.IDENTICAL),
+        gaps=PLAN.gaps(),
     output:
         PLAN.here(paths.TIDY),
     log:
@@ -43,11 +44,33 @@ rule compare_models:
         " --settings {params.settings:q} --out {output:q} > {log} 2>&1"
 
 
+rule compare_protocols:
+    input:
+        env=built("analysis"),
+        predictions=PLAN.expand(paths.PREDICTIONS),
+        manifests=PLAN.expand(paths.MANIFEST),
+    output:
+        PLAN.here(paths.GAPS),
+    log:
+        PLAN.log(paths.STUDY_LOG, "compare_protocols"),
+    benchmark:
+        PLAN.benchmark(paths.STUDY_LOG, "compare_protocols")
+    conda:
+        pins("analysis")
+    params:
+        **job("compare_protocols", "analysis"),
+        settings=dump(STUDY.compare),
+    shell:
+        "{params.run} --predictions {input.predictions:q} --manifests {input.manifests:q}"
+        " --settings {params.settings:q} --out {output:q} > {log} 2>&1"
+
+
 rule render_report:
     input:
         env=built("analysis"),
         tables=rules.build_tables.output,
         comparisons=rules.compare_models.output,
+        neighbours=PLAN.neighbours(),
         identical=PLAN.expand(paths.IDENTICAL),
         maps=PLAN.expand(paths.UMAP_GRID, STUDY.selected(STUDY.umap.datasets)),
         saliency=PLAN.expand(paths.RISE_FIGURE, PLAN.explained()),

@@ -11,13 +11,13 @@ from discern.scripting import parser, run
 def main(options):
     """One call."""
     card = DatasetCard.model_validate_json(options.card)
-    fetch_dataset(card, Path(options.data_root), Path(options.downloads), Path(options.out))
+    fetch_dataset(card, Path(options.place), Path(options.downloads), Path(options.out))
 
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--card", required=True, help="the card as JSON")
-    arguments.add_argument("--data-root", required=True, help="folder that holds one folder per data set")
+    arguments.add_argument("--place", required=True, help="folder or archive of the data set")
     arguments.add_argument("--downloads", required=True, help="cache of verified downloads")
     arguments.add_argument("--out", required=True, help="the record to write")
     run(main, arguments)

@@ -33,7 +33,8 @@ def read_labelled(features: Path | str, manifest: Path | str) -> Labelled:
     images, about = read_table(MANIFEST, manifest)
     vectors, about_features = read_table(FEATURES, features)
     ids = images["image_id"].to_pylist()
-    order = _order(vectors["image_id"].to_pylist(), ids, features, manifest)
+    # A reading of a data set may be a subset of the images whose features it shares.
+    order = _rows(vectors["image_id"].to_pylist(), ids, features, manifest)
     return Labelled(
         ids,
         feature_matrix(vectors)[order],
@@ -49,7 +50,11 @@ def read_places(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Fold of each image (N,) int64, -1 for the hold-out, in the order of ``ids``; and the metadata."""
     table, about = read_table(SPLITS, splits)
-    order = _order(table["image_id"].to_pylist(), ids, splits, manifest)
+    found = table["image_id"].to_pylist()
+    order = _rows(found, ids, splits, manifest)
+    if len(found) != len(ids):
+        extra = next(image for image in found if image not in set(ids))
+        raise ContractError(f"{manifest}: image '{extra}' of {splits} is missing")
     test = np.array([role == "test" for role in table["role"].to_pylist()])
     folds = np.array([-1 if fold is None else fold for fold in table["fold"].to_pylist()])
     if (test != (folds < 0)).any():
@@ -57,13 +62,9 @@ def read_places(
     return folds[order], about
 
 
-def _order(found: list[str], wanted: list[str], file: Path | str, manifest: Path | str) -> list[int]:
-    """Rows of ``found`` in the order of ``wanted``; both must name the same images."""
+def _rows(found: list[str], wanted: list[str], file: Path | str, manifest: Path | str) -> list[int]:
+    """Rows of ``found`` in the order of ``wanted``, each of which must be there."""
     row = {image: index for index, image in enumerate(found)}
     if missing := next((image for image in wanted if image not in row), None):
         raise ContractError(f"{file}: image '{missing}' of {manifest} is missing")
-    if len(found) != len(wanted):
-        known = set(wanted)
-        extra = next(image for image in found if image not in known)
-        raise ContractError(f"{manifest}: image '{extra}' of {file} is missing")
     return [row[image] for image in wanted]

@@ -45,12 +45,12 @@ def compare_models(
     """
     shelves: dict[tuple[str, str], list[Predicted]] = {}
     for file in predictions:
-        key, cell = _read(file)
+        key, cell = read_predictions(file)
         shelves.setdefault(key, []).append(cell)
-    groups = dict(_read_groups(manifest) for manifest in manifests)
+    groups = dict(read_groups(manifest) for manifest in manifests)
     rows = []
     for (dataset, protocol), cells in shelves.items():
-        _require_same_images(cells)
+        require_same_images(cells)
         if protocol == "group" and dataset not in groups:
             raise ContractError(f"no manifest of '{dataset}' was given, whose groups are needed")
         known = groups[dataset] if protocol == "group" else {}
@@ -78,7 +78,7 @@ def compare_cells(
     draws = generator.integers(n_units, size=(settings.n_bootstrap, n_units))
     times = np.array([np.bincount(draw, minlength=n_units) for draw in draws], dtype=np.float64)
     times = np.vstack([np.ones(n_units), times])  # first the hold-out itself
-    scores = [_resampled_scores(cell, unit, times) for cell in cells]
+    scores = [resampled_scores(cell, unit, times) for cell in cells]
     rows = []
     for metric in METRICS:
         for a, b in itertools.combinations(range(len(cells)), 2):
@@ -98,8 +98,11 @@ def compare_cells(
     return rows
 
 
-def _resampled_scores(cell: Predicted, unit: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Metric -> mean over the fold models (resamples,). ``times`` (resamples, units) counts the draws."""
+def resampled_scores(cell: Predicted, unit: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Metric -> mean over the fold models (resamples,).
+
+    ``unit`` (N,) is the column of ``times`` of each image; ``times`` (resamples, units) counts the draws.
+    """
     n_units = times.shape[1]
 
     def total(labels: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -115,7 +118,7 @@ def _resampled_scores(cell: Predicted, unit: np.ndarray, times: np.ndarray) -> d
     return {name: np.mean([metric(counts) for counts in folds], axis=0) for name, metric in METRICS.items()}
 
 
-def _read(file: Path | str) -> tuple[tuple[str, str], Predicted]:
+def read_predictions(file: Path | str) -> tuple[tuple[str, str], Predicted]:
     """Predictions of one cell, images in sorted order, with its data set and protocol."""
     table, about = read_table(PREDICTIONS, file)
     table = table.sort_by([("fold", "ascending"), ("image_id", "ascending")])
@@ -136,12 +139,14 @@ def _read(file: Path | str) -> tuple[tuple[str, str], Predicted]:
     return (about["dataset"], about["protocol"]), cell
 
 
-def _read_groups(manifest: Path | str) -> tuple[str, dict[str, str | None]]:
+def read_groups(manifest: Path | str) -> tuple[str, dict[str, str | None]]:
+    """Data set of a manifest, and image id -> group, None where it is unknown."""
     table, about = read_table(MANIFEST, manifest)
     return about["dataset"], dict(zip(table["image_id"].to_pylist(), table["group"].to_pylist(), strict=True))
 
 
-def _require_same_images(cells: Sequence[Predicted]) -> None:
+def require_same_images(cells: Sequence[Predicted]) -> None:
+    """Raise ContractError unless all cells were scored on the same images with the same labels."""
     first = cells[0]
     for cell in cells[1:]:
         if odd := set(cell.image_ids) ^ set(first.image_ids):

@@ -22,7 +22,7 @@ from discern.analysis.rise_masks import MaskBank, draw_masks
 from discern.analysis.rise_targets import score_target, target_in_frame
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, RISE, read_table, write_table
-from discern.data.images import open_rgb
+from discern.data.images import Pictures
 from discern.encoders import preprocess
 from discern.encoders.base import Encoder, load_encoder
 from discern.encoders.record import read_weights
@@ -110,12 +110,12 @@ class Explainer:
     preprocess: Preprocess
     masks: MaskBank
     settings: RiseSettings
-    root: Path
+    pictures: Pictures
     stored_size: tuple[int, int]  # height, width
 
     def explain(self, choice: Choice, row: dict[str, Any]) -> dict[str, Any]:
         """One row of the RISE table. ``row`` is the image's manifest row."""
-        picture = open_rgb(self.root / row["path"])
+        picture = self.pictures.open(row["path"])
         pixels = preprocess.apply(picture, self.preprocess)
         decision = self.classifier.decision(self.encoder.encode(pixels[None]))[0]
         self._same_as_predicted(choice, decision)
@@ -128,7 +128,7 @@ class Explainer:
             self.settings.batch_size,
             self.settings.estimator == "centred",
         )
-        target = target_in_frame(row, self.root, picture.size, self.preprocess)
+        target = target_in_frame(row, self.pictures, picture.size, self.preprocess)
         score = score_target(saliency, target) if target is not None else None
         return {
             "image_id": choice.image_id,
@@ -196,7 +196,7 @@ def explain_cell(
         preprocess=transform,
         masks=draw_masks(settings.n_masks, settings.grid, settings.p, size, settings.seed),
         settings=settings,
-        root=Path(about["root"]),
+        pictures=Pictures.of(about),
         stored_size=stored_size(settings.saliency_size, size),
     )
     progress = tqdm(chosen, desc="explain", unit="image", file=sys.stderr, mininterval=10)

@@ -5,12 +5,11 @@ A saliency map alone is a picture; its hottest pixels compared with a marked reg
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from discern.data.images import open_rgb
+from discern.data.images import Pictures
 from discern.encoders import preprocess
 from discern.errors import problem
 from discern.model_card import Preprocess
@@ -27,12 +26,12 @@ class TargetScore(NamedTuple):
     target_area: float
 
 
-def _mask_file(path: Path, size: tuple[int, int]) -> np.ndarray:
-    picture = open_rgb(path).convert("L")
-    if picture.size != size:
-        seen, wanted = (f"{width} x {height}" for width, height in (picture.size, size))
-        raise problem(str(path), f"the mask has {seen} pixels, its image has {wanted}")
-    return np.asarray(picture) >= 128
+def _mask_file(pictures: Pictures, path: str, size: tuple[int, int]) -> np.ndarray:
+    mask = pictures.mask(path)
+    if mask.shape != size[::-1]:
+        seen, wanted = (f"{width} x {height}" for width, height in (mask.shape[::-1], size))
+        raise problem(str(pictures.file(path)), f"the mask has {seen} pixels, its image has {wanted}")
+    return mask
 
 
 def _box_mask(boxes: list[list[int]], size: tuple[int, int]) -> np.ndarray:
@@ -43,7 +42,7 @@ def _box_mask(boxes: list[list[int]], size: tuple[int, int]) -> np.ndarray:
 
 
 def target_in_frame(
-    row: dict[str, Any], root: Path, size: tuple[int, int], settings: Preprocess
+    row: dict[str, Any], pictures: Pictures, size: tuple[int, int], settings: Preprocess
 ) -> np.ndarray | None:
     """Marked region of one manifest row as bool (h, w) in the encoder's frame, or None.
 
@@ -51,7 +50,7 @@ def target_in_frame(
     leaves nothing of the region: no map could hit it. Raises DiscernError for an unreadable mask.
     """
     if row["mask_path"]:
-        mask = _mask_file(root / row["mask_path"], size)
+        mask = _mask_file(pictures, row["mask_path"], size)
     elif row["boxes"]:
         mask = _box_mask(row["boxes"], size)
     else:

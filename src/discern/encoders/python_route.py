@@ -6,11 +6,7 @@ Our own re-implementations under ``discern.encoders.networks`` and a user's ``my
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
-import sys
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,6 +15,7 @@ from discern.encoders.base import Encoder, Request
 from discern.encoders.state import restore, seed_random
 from discern.encoders.torch_base import building, torch_encoder
 from discern.errors import did_you_mean, problem
+from discern.own_code import own_function
 
 
 def load(request: Request) -> Encoder:
@@ -38,44 +35,13 @@ def load(request: Request) -> Encoder:
 def build_module(request: Request) -> Any:
     """The network that the function of ``loader.arch`` returns."""
     arch, where = request.loader.arch, f"model '{request.model}'"
-    name, _, function = arch.partition(":")
-    if not name or not function.isidentifier():
-        raise problem(where, f"loader.arch: found '{arch}'", allowed=["package.module:function"])
-    source = _import(name, where)
-    make = getattr(source, function, None)
-    if not callable(make):
-        known = [n for n, value in vars(source).items() if callable(value) and not n.startswith("_")]
-        raise problem(where, f"module '{name}' has no function '{function}'{did_you_mean(function, known)}")
+    environment = "name an environment that has it in the card's field `environment`"
+    make = own_function(arch, f"{where}: loader.arch", environment)
     with building(request):
         module = make(**request.loader.options)
     if not isinstance(module, torch.nn.Module):
         raise problem(where, f"{arch} returned {type(module).__name__}, not a torch.nn.Module")
     return module
-
-
-def _import(name: str, where: str) -> ModuleType:
-    # The workflow runs in the folder of config.yaml; a script's own folder is what Python would search.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        lacks = error.name or name
-        if name == lacks or name.startswith(lacks + "."):
-            raise problem(
-                where,
-                f"loader.arch: there is no module '{lacks}'",
-                repair=f"write {lacks.replace('.', '/')}.py in {os.getcwd()}, or install its package",
-            ) from error
-        raise problem(
-            where,
-            f"module '{name}' needs '{lacks}', which this environment lacks",
-            repair="name an environment that has it in the card's field `environment`",
-        ) from error
-    except Exception as error:  # a syntax error, or whatever the module does when imported
-        raise problem(
-            where, f"module '{name}' cannot be imported ({type(error).__name__}: {error})"
-        ) from error
 
 
 def _forward(request: Request, module: Any) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from discern.contracts import FEATURES, MANIFEST, feature_table, read_table, write_table
-from discern.data.images import image_sha256, open_rgb
+from discern.data.images import Pictures
 from discern.data.volumes import open_volume
 from discern.encoders import volumes
 from discern.encoders.base import Encoder, load_encoder, thread_count, transform_of
@@ -77,13 +77,14 @@ def extract_features(
     p = transform_of(spec)
     encoder = load_encoder(spec, read_weights(weights), device)
     official = getattr(encoder, "transform", None)
-    opened, transform = _reading(p, official)
+    store = Pictures.of(about)
+    opened, transform = _reading(p, store, official)
     features = np.empty((len(rows), encoder.d), np.float32)
     started = time.perf_counter()
     batches = Batches(encoder, batch_size)
     done = 0
     with tqdm(total=len(rows), unit="image", file=sys.stderr, mininterval=10) as bar:
-        for pictures in _pictures(rows, about["root"], transform, batch_size, opened):
+        for pictures in _pictures(rows, store, transform, batch_size, opened):
             block = batches.encode(pictures)
             _check_finite(block, rows[done : done + len(block)], spec["name"])
             features[done : done + len(block)] = block
@@ -108,32 +109,31 @@ def extract_features(
 
 
 def _reading(
-    p: Preprocess | VolumePreprocess, official: Transform | None
-) -> tuple[Callable[[Path], Any], Transform]:
-    """How a file is opened, and what makes the encoder's input of that."""
+    p: Preprocess | VolumePreprocess, store: Pictures, official: Transform | None
+) -> tuple[Callable[[str], Any], Transform]:
+    """How an image is opened, and what makes the encoder's input of that."""
     if isinstance(p, VolumePreprocess):
-        return open_volume, lambda scan: volumes.apply(scan[0], scan[1], p)
-    return open_rgb, official or functools.partial(apply, p=p)
+        return lambda path: open_volume(store.file(path)), lambda scan: volumes.apply(scan[0], scan[1], p)
+    return store.open, official or functools.partial(apply, p=p)
 
 
 def _pictures(
     rows: list[dict[str, Any]],
-    root: str,
+    store: Pictures,
     transform: Transform,
     batch_size: int,
-    opened: Callable[[Path], Any] | None = None,
+    opened: Callable[[str], Any] | None = None,
 ) -> Iterator[np.ndarray]:
     """Preprocessed batches, float32 (B, C, H, W) or (B, 1, D, H, W), in order.
 
-    ``opened`` reads a file, as a picture by default. At most LOOK_AHEAD batches are kept waiting.
+    ``opened`` reads an image, as a picture by default. At most LOOK_AHEAD batches are kept waiting.
     """
 
     def read(row: dict[str, Any]) -> np.ndarray:
-        path = Path(root) / row["path"]
-        image = (opened or open_rgb)(path)  # first: it has a message for a file that has gone
-        if image_sha256(root, row["path"]) != row["sha256"]:
+        image = (opened or store.open)(row["path"])  # first: it has a message for a file that has gone
+        if store.sha256(row["path"]) != row["sha256"]:
             raise problem(
-                str(path),
+                str(store.file(row["path"])),
                 f"image '{row['image_id']}' has changed since the manifest was made",
                 repair="restore the file, or delete the manifest and prepare the data set again",
             )

@@ -1,116 +1,171 @@
-"""Archives from elsewhere: named members come out, nothing else, and nothing outside the target.
+"""Archives from elsewhere: their files come out, nothing else, and nothing outside the target.
 
-Refused: paths that leave the target folder, links and devices, contents of absurd size, and two
-members that would become one file.
+Refused: paths that leave the target folder, links and devices, contents of absurd size or number, and
+two members that would become one file. Nested archives are not opened.
 """
 
 from __future__ import annotations
 
 import contextlib
+import lzma
 import shutil
+import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from discern.errors import problem
+from discern.fetching.members import Member, checked, tar_members, zip_members
+from discern.fetching.space import check_free, explained_if_full
 
 #: An archive that claims to unpack to more than this is refused.
-MAX_UNPACKED = 64 * 2**30  # bytes
+MAX_UNPACKED = 512 * 2**30  # bytes
+
+#: Beyond the first GiB contents may be this many times as large as the archive: pictures hardly shrink.
+MAX_RATIO = 200
+SMALL = 2**30  # bytes
+
+#: More files than any data set here has by far.
+MAX_MEMBERS = 5_000_000
 
 CHUNK = 1 << 20
+SHOWN_FROM = 100_000_000  # bytes; smaller archives need no progress bar
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+FOREIGN = (".7z", ".rar", ".tar.zst", ".zipx")  # known, but not opened here
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is that of a zip or tar archive; a NumPy .npz is a data file."""
+    return path.name.lower().endswith((*SUFFIXES, ".whl"))
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the name is that of an archive that a person must unpack."""
+    return path.name.lower().endswith(FOREIGN)
 
 
 def extract_members(archive: Path, members: list[str], target: Path) -> list[Path]:
     """Extract named members of a zip or tar archive into ``target``; returns the files' paths.
 
     A file keeps its base name; a folder (trailing ``/``) keeps its own name and all that is in it.
-    Raises DiscernError for a missing member, a link, a path that leaves ``target``, two files of one
-    name, or contents larger than MAX_UNPACKED.
+    Raises DiscernError for a missing member and for what ``unpack`` refuses.
     """
-    with _opened(archive) as contents:
-        wanted: dict[PurePosixPath, str] = {}
+    with _opened(archive) as opened:
+        known = _members(archive, opened)
+        wanted: list[Member] = []
         for member in members:
             folder = member.endswith("/")
-            names = [n for n in contents.names if n.startswith(member)] if folder else [member]
-            names = [n for n in names if not n.endswith("/")]
-            if not names or (not folder and member not in contents.names):
+            found = [m for m in known if (m.name.startswith(member) if folder else m.name == member)]
+            if not found:
                 raise problem(str(archive), f"has no member '{member}'")
             start = PurePosixPath(member).parent
-            for name in names:
-                place = PurePosixPath(name).relative_to(start)
-                if place in wanted:
-                    raise problem(str(archive), f"'{wanted[place]}' and '{name}' would both become '{place}'")
-                wanted[place] = name
-        return contents.extract(wanted, target)
+            wanted += [m.below(start) for m in found]
+        return _extract(archive, opened, wanted, target)
 
 
 def unpack(archive: Path, target: Path) -> list[Path]:
-    """Extract a whole zip or tar archive into ``target`` with the checks of ``extract_members``."""
-    with _opened(archive) as contents:
-        return contents.extract({PurePosixPath(n): n for n in contents.names}, target)
+    """Extract a whole zip or tar archive into the folder ``target``; returns the files' paths.
+
+    Raises DiscernError for a damaged or encrypted archive, a link or device, a path that leaves
+    ``target``, two members that would be one file, contents of absurd size, or a full disk. What came
+    out before stays in ``target``: give it a temporary name.
+    """
+    with _opened(archive) as opened:
+        return _extract(archive, opened, _members(archive, opened), target)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether the name is that of a zip or tar archive; a NumPy .npz is a data file."""
-    return path.name.endswith((".zip", ".whl", ".tar", ".tar.gz", ".tgz"))
+def _members(archive: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> list[Member]:
+    members = zip_members(opened) if isinstance(opened, zipfile.ZipFile) else tar_members(opened)
+    found = []
+    for member in members:  # a compressed tar yields them while it is read
+        found.append(member)
+        if len(found) > MAX_MEMBERS:
+            raise problem(str(archive), f"has more than {MAX_MEMBERS} members, refused")
+    return found
 
 
-class _Contents:
-    """The regular files of an open archive: name -> size in bytes."""
-
-    def __init__(self, archive: Path, opened: zipfile.ZipFile | tarfile.TarFile):
-        self._archive, self._opened = archive, opened
-        self._links: set[str] = set()
-        self.names: dict[str, int] = {}
-        if isinstance(opened, zipfile.ZipFile):
-            for entry in opened.infolist():
-                if entry.external_attr >> 16 & 0o170000 == 0o120000:
-                    self._links.add(entry.filename)
-                if not entry.is_dir():
-                    self.names[entry.filename] = entry.file_size
-        else:
-            for item in opened:
-                if not item.isdir():
-                    self.names[item.name] = item.size
-                if not (item.isfile() or item.isdir()):
-                    self._links.add(item.name)
-
-    def _stream(self, name: str) -> IO[bytes]:
-        if isinstance(self._opened, zipfile.ZipFile):
-            return self._opened.open(name)
-        handle = self._opened.extractfile(name)
-        if handle is None:
-            raise problem(str(self._archive), f"'{name}' is not a file")
-        return handle
-
-    def extract(self, wanted: dict[PurePosixPath, str], target: Path) -> list[Path]:
-        # Readers never yield more than the declared size, so the declared sizes can be trusted here.
-        total = sum(self.names[name] for name in wanted.values())
-        if total > MAX_UNPACKED:
-            raise problem(str(self._archive), f"would unpack to {total} bytes, more than {MAX_UNPACKED}")
-        for place, name in wanted.items():
-            if place.is_absolute() or ".." in place.parts or "\\" in name:
-                raise problem(str(self._archive), f"member '{name}' would leave the target folder")
-            if name in self._links:
-                raise problem(str(self._archive), f"member '{name}' is a link or device, refused")
+def _extract(
+    archive: Path, opened: zipfile.ZipFile | tarfile.TarFile, members: list[Member], target: Path
+) -> list[Path]:
+    total = _bounded(archive, members)
+    places, folders = checked(archive, members), set()
+    check_free(target, total, f"{archive.name} unpacked")
+    with explained_if_full(target, total, f"{archive.name} unpacked"), _bar(archive, total) as bar:
         # Archive order: a compressed tar can only be read forwards without starting over.
-        order = {name: index for index, name in enumerate(self.names)}
-        for place, name in sorted(wanted.items(), key=lambda pair: order[pair[1]]):
+        for member, place in sorted(zip(members, places, strict=True), key=lambda pair: pair[0].index):
             path = target / place
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._stream(name) as source, open(path, "wb") as sink:
-                shutil.copyfileobj(source, sink, CHUNK)
-        return [target / place for place in wanted]
+            if place.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(place.parent)
+            try:
+                with _stream(archive, opened, member) as source, open(path, "xb") as sink:
+                    shutil.copyfileobj(source, sink, CHUNK)
+            except FileExistsError as error:
+                raise problem(
+                    str(archive),
+                    f"'{member.name}' would overwrite {path}",
+                    repair="two files of one name, or names that differ in case only on a disk that ignores "
+                    "case: unpack it by hand",
+                ) from error
+            bar.update(member.size)
+    return [target / place for place in places]
+
+
+def _bounded(archive: Path, members: list[Member]) -> int:
+    """Bytes of all members; DiscernError if they are absurdly many."""
+    # Readers never yield more than the declared size, so the declared sizes can be trusted here.
+    total, packed = sum(member.size for member in members), archive.stat().st_size
+    if total > MAX_UNPACKED:
+        raise problem(str(archive), f"would unpack to {total} bytes, more than {MAX_UNPACKED}")
+    if total > SMALL and total > MAX_RATIO * packed:
+        raise problem(
+            str(archive),
+            f"{packed} bytes would unpack to {total}, more than {MAX_RATIO} times as many: refused",
+            repair="if you trust it, unpack it by hand and point to the folder",
+        )
+    return total
+
+
+def _bar(archive: Path, total: int):  # type: ignore[no-untyped-def]  # tqdm has no annotations
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=f"unpacking {archive.name}",
+        unit="B",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=total < SHOWN_FROM,
+        mininterval=0.5 if sys.stderr.isatty() else 10,
+    )
+
+
+def _stream(archive: Path, opened: zipfile.ZipFile | tarfile.TarFile, member: Member) -> IO[bytes]:
+    if isinstance(opened, zipfile.ZipFile):
+        return opened.open(opened.infolist()[member.index])
+    handle = opened.extractfile(opened.getmembers()[member.index])
+    if handle is None:
+        raise problem(str(archive), f"'{member.name}' is not a file")
+    return handle
 
 
 @contextlib.contextmanager
-def _opened(archive: Path) -> Iterator[_Contents]:
+def _opened(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
-            yield _Contents(archive, opened)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            yield opened
+    except NotImplementedError as error:  # of zipfile: Deflate64, which Windows uses above 2 GB
         raise problem(
-            str(archive), f"damaged archive ({error})", repair=f"delete it and run again: rm {archive}"
+            str(archive), f"cannot be unpacked here ({error})",
+            repair="unpack it with another program and point to the folder",
+        ) from error  # fmt: skip
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's error; those of gzip and bz2 about their content have no number
+        raise problem(
+            str(archive), f"damaged archive ({error})", repair="fetch it again; a download: delete it first"
         ) from error

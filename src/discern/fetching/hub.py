@@ -17,7 +17,7 @@ from typing import Any
 
 from discern.errors import DiscernError, problem
 from discern.fetching.hub_api import list_files
-from discern.fetching.hub_errors import explained
+from discern.fetching.hub_errors import explained, field, pinned
 from discern.fetching.transfer import (
     PART,
     accept,
@@ -35,19 +35,15 @@ from discern.sources import HubFile
 COMMIT, SHA256 = 40, 64  # digits
 
 
-def fetch_hub(
-    source: HubFile, target: Path, repo_type: str | None = None, prefixes: Sequence[str] = ("",)
-) -> list[Path]:
+def fetch_hub(source: HubFile, target: Path, prefixes: Sequence[str] = ("",)) -> list[Path]:
     """Download the card's files at the pinned revision into the folder ``target``.
 
-    ``repo_type``: "model" or "dataset", instead of the card's. ``prefixes``: of a sharded checkpoint
-    (``source.index``) only shards with tensors whose name begins with one are fetched. Files that a
-    person placed are taken if their digest is right. Raises DiscernError if the revision is unknown,
-    access is not granted, the network fails, or a digest differs.
+    ``prefixes``: of a sharded checkpoint (``source.index``) only shards with tensors whose name begins
+    with one are fetched. Files that a person placed are taken if their digest is right. Raises
+    DiscernError if the revision is unknown, access is not granted, the network fails, or a digest
+    differs.
     """
     target = Path(target)
-    if repo_type is not None and repo_type != source.repo_type:
-        source = HubFile.model_validate(source.model_dump() | {"repo_type": repo_type})
     if not source.files and not source.index:
         raise problem(_where(source), "the card names no files", repair="list them under `files` in the card")
     names = list(source.files)
@@ -90,7 +86,7 @@ def _expanded(source: HubFile, names: list[str], folder: Path) -> list[str]:
         fitting = fnmatch.filter(there, name) if is_pattern(name) else [name]
         if not fitting:
             raise problem(
-                _where(source), f"no file fits '{name}'", repair="correct weights.files in the card"
+                _where(source), f"no file fits '{name}'", repair=f"correct {field(source)}.files in the card"
             )
         found += fitting
     return found
@@ -151,7 +147,7 @@ def _download(source: HubFile, name: str, path: Path, origin: str) -> None:
         raise problem(
             _where(source),
             "the card pins no revision, so what would be downloaded is not known",
-            repair=f"python -m discern pin MODEL prints the lines for the card; or place {name} at {path}",
+            repair=f"set {field(source)}.revision in the card{pinned(source)}; or place {name} at {path}",
         )
     if len(source.revision) != COMMIT:
         log.warning("warning: %s: revision '%s' may move; a commit does not", source.repo, source.revision)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from discern.errors import problem
-from discern.fetching.hub_errors import HOW, endpoint, page_of
+from discern.fetching.hub_errors import HOW, endpoint, field, page_of
 from discern.sources import HubFile
 
 TIMEOUT = 60  # seconds without an answer
@@ -92,7 +92,7 @@ def read(address: str, source: HubFile) -> tuple[str, str]:
         raise problem(
             where,
             f"the hub answers with status {error.code} for {urllib.parse.urlsplit(address).path}",
-            repair="correct weights.repo or weights.revision in the card",
+            repair=f"correct {field(source)}.repo or {field(source)}.revision in the card",
         ) from error
     except (http.client.HTTPException, OSError, ValueError) as error:
         raise problem(

@@ -23,6 +23,16 @@ def page_of(source: HubFile) -> str:
     return source.terms or f"https://huggingface.co/{kind}{source.repo}"
 
 
+def field(source: HubFile) -> str:
+    """The card's field that holds the source."""
+    return "source" if source.repo_type == "dataset" else "weights"
+
+
+def pinned(source: HubFile) -> str:
+    """How to ask for what can be pinned, in parentheses; only models can be asked for."""
+    return "" if source.repo_type == "dataset" else " (see python -m discern pin MODEL)"
+
+
 def explained(source: HubFile, name: str, place: Path, error: Exception) -> DiscernError:
     """The message for a person; ``place`` is where the file may be placed by hand."""
     from huggingface_hub import errors, get_token
@@ -43,13 +53,13 @@ def explained(source: HubFile, name: str, place: Path, error: Exception) -> Disc
         return problem(
             where,
             f"has no revision '{source.revision}'",
-            repair="correct weights.revision in the card (see python -m discern pin MODEL)",
+            repair=f"correct {field(source)}.revision in the card{pinned(source)}",
         )
     if isinstance(error, errors.EntryNotFoundError):
         return problem(
             where,
             f"revision '{source.revision}' has no file '{name}'",
-            repair="correct weights.files in the card (see python -m discern pin MODEL)",
+            repair=f"correct {field(source)}.files in the card{pinned(source)}",
         )
     if status == 401:
         said = "the token was not accepted" if token else "there is no token"
@@ -57,13 +67,13 @@ def explained(source: HubFile, name: str, place: Path, error: Exception) -> Disc
             where,
             f"{name} is refused (status 401): {said}, or the repository does not exist",
             repair=f"if {page_of(source)} exists, accept its terms, then {HOW}{by_hand}; "
-            "if not, correct weights.repo in the card",
+            f"if not, correct {field(source)}.repo in the card",
         )
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return problem(
             where,
             f"{name}: there is no such repository, or it is private",
-            repair=f"correct weights.repo in the card; if it is private, {HOW}",
+            repair=f"correct {field(source)}.repo in the card; if it is private, {HOW}",
         )
     if status == 403:
         return problem(

@@ -14,7 +14,6 @@ import http.client
 import itertools
 import logging
 import os
-import shutil
 import sys
 import time
 import urllib.error
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from discern.errors import DiscernError, problem
+from discern.fetching.space import check_free, explained_if_full
 from discern.files import ContractError, read_json, write_json
 
 CHUNK = 1 << 20
@@ -39,12 +39,15 @@ log = logging.getLogger("discern")
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path`` (a hidden file beside it); other processes wait."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock of ``path`` (a hidden file beside it); other processes wait.
+
+    Yields the lock's file descriptor: a child that inherits it keeps the lock when this process is killed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle.fileno()
 
 
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
@@ -144,14 +147,7 @@ def accept(
 
 def check_space(part: Path, size: int | None, name: str) -> None:
     """DiscernError if the rest of ``size`` bytes does not fit beside ``part``; makes its folder."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    free, rest = shutil.disk_usage(part.parent).free, (size or 0) - size_of(part)
-    if rest > free:
-        raise problem(
-            str(part.parent),
-            f"{name} needs {rest / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
-            repair="free space, or make the folder a link to a larger disk",
-        )
+    check_free(part.parent, (size or 0) - size_of(part), name)
 
 
 def stream(
@@ -164,8 +160,8 @@ def stream(
     """Append the rest of ``url`` to ``part``, with a progress bar called ``name`` on stderr.
 
     ``size``: bytes of the whole file, where known. Connections that break after some bytes are taken
-    up again. Raises DiscernError for other schemes than http, https and file, OSError or
-    http.client.HTTPException if the transfer fails.
+    up again. Raises DiscernError for other schemes than http, https and file, or if the disk is full,
+    OSError or http.client.HTTPException if the transfer fails.
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
         raise problem(url, "not an address that can be downloaded", allowed=["https", "http", "file"])
@@ -209,12 +205,14 @@ def _append(url: str, part: Path, name: str, headers: Mapping[str, str]) -> None
         return
     with answer:
         resumed = getattr(answer, "status", None) == 206
-        length = answer.headers.get("Content-Length")
+        length, begun = answer.headers.get("Content-Length"), have if resumed else 0
+        total = int(length) + begun if length else None
         with (
+            explained_if_full(part.parent, total, name),
             open(part, "ab" if resumed else "wb") as sink,
             tqdm(
-                initial=have if resumed else 0,
-                total=int(length) + (have if resumed else 0) if length else None,
+                initial=begun,
+                total=total,
                 desc=name,
                 unit="B",
                 unit_scale=True,
@@ -226,15 +224,20 @@ def _append(url: str, part: Path, name: str, headers: Mapping[str, str]) -> None
                 sink.write(chunk)
                 bar.update(len(chunk))
     # http.client ends a cut connection quietly when it is read in pieces.
-    if bar.total is not None and size_of(part) < bar.total:
-        raise OSError(f"connection closed after {size_of(part)} of {bar.total} bytes")
+    if total is not None and size_of(part) < total:
+        raise OSError(f"connection closed after {size_of(part)} of {total} bytes")
 
 
 def failed(where: str, error: Exception, place: Path) -> DiscernError:
     """The message of a transfer that broke: it resumes, or a person places the file."""
-    reason = getattr(error, "reason", None) or error
-    return problem(
-        where,
-        f"download failed ({reason})",
-        repair=f"check the network and run again (it resumes), or place the file at {place}",
-    )
+    code, by_hand = getattr(error, "code", None), f"or place the file at {place}"
+    if code in (401, 403):
+        what = f"access is refused (status {code})"
+        repair = f"accept the publisher's terms in a browser, download it there, {by_hand[3:]}"
+    elif code in (404, 410):
+        what = f"there is no such file (status {code})"
+        repair = f"correct the address in the card, {by_hand}"
+    else:
+        what = f"download failed ({getattr(error, 'reason', None) or error})"
+        repair = f"check the network and run again (it resumes), {by_hand}"
+    return problem(where, what, repair=repair)

@@ -7,6 +7,7 @@ import json
 import platform
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from discern.contracts import COMPARISONS, MANIFEST, METADATA_KEY, RISE, Contrac
 from discern.dataset_card import DatasetCard
 from discern.model_card import MODEL_GROUPS, ModelCard
 from discern.registry import Registry
-from discern.report.records import Record
+from discern.report.readings import decoding_words
+from discern.report.records import METRIC_NAMES, Record
 
 
 def file_metadata(path: Path) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def dataset_facts(card: DatasetCard, root: Path) -> dict[str, Any]:
     """Counts, groups and duplicates of one data set; card values where nothing is prepared yet."""
     facts: dict[str, Any] = {
         "card": card, "n": card.n, "prepared": False, "groups": None, "duplicates": None, "dropped": 0,
+        "decoding": decoding_words(card.decoding),
         "counts": [(c.title or c.name, c.count) for c in card.classes],
     }  # fmt: skip
     try:
@@ -56,9 +59,10 @@ def dataset_facts(card: DatasetCard, root: Path) -> dict[str, Any]:
     return facts
 
 
-def model_facts(card: ModelCard, study: Study, root: Path) -> dict[str, Any]:
+def model_facts(card: ModelCard, study: Study, images: Callable[[str], str], root: Path) -> dict[str, Any]:
     """Card, and what its features files say about preprocessing, device and speed."""
-    found = [file_metadata(root / paths.FEATURES.format(dataset=d, model=card.name)) for d in study.datasets]
+    sets = dict.fromkeys(images(d) for d in study.datasets)
+    found = [file_metadata(root / paths.FEATURES.format(dataset=d, model=card.name)) for d in sets]
     found = [about for about in found if about]
     speeds = [a["images_per_second"] for a in found if a.get("images_per_second")]
     return {
@@ -128,7 +132,8 @@ def versions(study: Study, registry: Registry, root: Path) -> list[tuple[str, di
         for model in study.models:
             where = {"study": study.study, "dataset": dataset, "model": model}
             environment = registry.models[model].environment
-            note(f"Features, environment {environment}", paths.FEATURES.format(**where))
+            mine = where | {"dataset": registry.datasets.images(dataset)}
+            note(f"Features, environment {environment}", paths.FEATURES.format(**mine))
             note("Feature maps", paths.UMAP.format(**where))
             note(f"RISE, environment {environment}", paths.RISE.format(**where))
             for protocol in study.split.protocols:
@@ -160,9 +165,6 @@ def rise_summary(study: Study, dataset: str, model: str, root: Path) -> dict[str
             "ratio": share / area if area else None, "hits": 100 * statistics.fmean(hits) if hits else None,
         }  # fmt: skip
     return summary
-
-
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def comparisons(study: Study, records: list[Record], root: Path) -> list[dict[str, Any]]:

@@ -47,6 +47,10 @@ STEPS = {
     "extract_features": _Step(paths.FEATURES, paths.FEATURES_LOG, "", ("prepare_dataset", "fetch_weights")),
     "fit_svm": _Step(paths.SCORES, paths.PROTOCOL_LOG, "analysis", ("split_dataset", "extract_features")),
     "embed_umap": _Step(paths.UMAP, paths.CELL_LOG, "analysis", ("extract_features",)),
+    "find_neighbours": _Step(
+        paths.NEIGHBOURS, paths.DATASET_CELLS_LOG, "analysis", ("split_dataset", "extract_features")
+    ),
+    "compare_protocols": _Step(paths.GAPS, paths.STUDY_LOG, "analysis", ("fit_svm",)),
     "explain_rise": _Step(paths.RISE, paths.CELL_LOG, "", ("fit_svm",)),
 }
 
@@ -68,17 +72,23 @@ def explain(
     root = Path(root)
     own = registry.models[cell.model].environment
     fields = {"study": study.study, "dataset": cell.dataset, "model": cell.model, "protocol": protocol}
+    shelf = registry.datasets
+    shared = {
+        "fetch_dataset": fields | {"dataset": shelf.owner(cell.dataset)},
+        "extract_features": fields | {"dataset": shelf.images(cell.dataset)},
+    }
     missing: list[tuple[str, str]] = []  # stage and log, upstream first
 
     def walk(name: str) -> None:
         step = STEPS[name]
-        if (root / step.output.format(**fields)).exists():
+        mine = shared.get(name, fields)
+        if (root / step.output.format(**mine)).exists():
             return
         for upstream in step.after:
             walk(upstream)
         if log := _environment_log(root, environments, step.environment or own):
             missing.append(("build_environment", log))
-        missing.append((name, step.log.format(rule=name, **fields)))
+        missing.append((name, step.log.format(rule=name, **mine)))
 
     walk(stage)
     missing = missing or [(stage, STEPS[stage].log.format(rule=stage, **fields))]

@@ -6,12 +6,13 @@ here once; the formats only spell it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from discern.model_card import MODEL_GROUPS
 from discern.report.failures import Failure
-from discern.report.records import Record, Score
+from discern.report.records import NO_GROUPS, Gap, Record, Score
 
 TITLES = {"accuracy": "Table 3. Accuracy (%)", "macro_f1": "Table 4. Macro-F1 (%)"}
 FILES = {"accuracy": "table3", "macro_f1": "table4"}
@@ -32,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCell:
-    """One printed cell; ``rank`` 1 is best, 2 second best, 0 unmarked."""
+    """One printed cell; ``rank`` 1 is best, 2 second best, 0 unmarked. Of gaps, 1 excludes 0."""
 
     score: Score | None = None
     rank: int = 0
@@ -41,10 +42,13 @@ class TableCell:
     note: int | None = None
     published: Score | None = None
     difference: float | None = None
+    gap: Gap | None = None
 
     @property
     def text(self) -> str:
-        """'78.3 ± 1.2', or the mark of an empty cell."""
+        """'78.3 ± 1.2', '+14.2 [+9.8, +18.1]', or the mark of an empty cell."""
+        if self.gap is not None:
+            return gap_text(self.gap)
         return self.empty if self.score is None else score_text(self.score)
 
 
@@ -82,11 +86,19 @@ class Table:
     chance: bool  # print the share of the largest class as last line
     published: bool = False  # print 'measured (published, difference)'
     omitted: list[str] = field(default_factory=list)
+    readings: list[str] = field(default_factory=list)  # what each data set is, below the legend
+    kind: Literal["scores", "gaps"] = "scores"
 
 
 def score_text(score: Score) -> str:
     """'78.3 ± 1.2' (one decimal), without the deviation where there is one fold."""
     return f"{score.mean:.1f}" if score.sd is None else f"{score.mean:.1f} ± {score.sd:.1f}"
+
+
+def gap_text(gap: Gap) -> str:
+    """'+14.2 [+9.8, +18.1]' in points, without the interval where there is none; a true minus."""
+    numbers = [f"{v:+.1f}".replace("-", "−") for v in (gap.value, gap.low, gap.high) if v is not None]
+    return numbers[0] if len(numbers) < 3 else f"{numbers[0]} [{numbers[1]}, {numbers[2]}]"
 
 
 def lay_out(
@@ -103,16 +115,7 @@ def lay_out(
     ``remarks`` are sentences about models that end the legend.
     """
     chosen = [r for r in records if r.protocol == protocol]
-    datasets = list(dict.fromkeys(r.dataset for r in chosen))
-    shown = [d for d in datasets if any(r.dataset == d and r.status != "inapplicable" for r in chosen)]
-    notes = _notes([r for r in chosen if r.dataset in shown])
     ranks = _ranks(chosen, metric)
-    by_cell = {(r.model, r.dataset): r for r in chosen}
-    rows = []
-    for model in dict.fromkeys(r.model for r in chosen):
-        cells = [_cell(by_cell[model, d], metric, ranks, notes, published) for d in shown]
-        first = next(r for r in chosen if r.model == model)
-        rows.append(Row(model, first.model_title, first.group, cells))
     name = FILES.get(metric, metric) + ("_published" if published else "")
     table = Table(
         name=name if protocol == "image" else f"{name}.{protocol}",
@@ -120,22 +123,44 @@ def lay_out(
         + (", beside published" if published else ""),
         metric=metric,
         protocol=protocol,
-        columns=[_column(next(r for r in chosen if r.dataset == d)) for d in shown],
-        sections=[
-            (heading, [r for r in rows if r.group == group])
-            for group, heading in MODEL_GROUPS.items()
-            if any(r.group == group for r in rows)
-        ],
-        notes=list(notes.values()),
-        legend=[],
         chance=metric == "accuracy",
         published=published,
-        omitted=_omitted([r for r in chosen if r.dataset not in shown]),
+        **frame(chosen, lambda r, notes: _cell(r, metric, ranks, notes, published)),
     )
     return replace(table, legend=[*_legend(table, chosen, partial), *remarks])
 
 
-def _omitted(records: list[Record]) -> list[str]:
+def frame(
+    chosen: Sequence[Record], cell: Callable[[Record, dict[Failure, Note]], TableCell]
+) -> dict[str, Any]:
+    """Columns, rows, notes and readings of a table of one protocol; ``cell`` makes its cells."""
+    datasets = list(dict.fromkeys(r.dataset for r in chosen))
+    # A data set without groups is shown, so that the table says so.
+    shown = [
+        d
+        for d in datasets
+        if any(r.dataset == d and (r.status != "inapplicable" or r.ungrouped) for r in chosen)
+    ]
+    notes = _notes([r for r in chosen if r.dataset in shown])
+    by_cell = {(r.model, r.dataset): r for r in chosen}
+    heads = [next(r for r in chosen if r.dataset == d) for d in shown]
+    rows = []
+    for model in dict.fromkeys(r.model for r in chosen):
+        first = next(r for r in chosen if r.model == model)
+        cells = [cell(by_cell[model, d], notes) for d in shown]
+        rows.append(Row(model, first.model_title, first.group, cells))
+    sections = [(heading, [r for r in rows if r.group == group]) for group, heading in MODEL_GROUPS.items()]
+    return {
+        "columns": [_column(r) for r in heads],
+        "sections": [(heading, part) for heading, part in sections if part],
+        "notes": list(notes.values()),
+        "legend": [],
+        "omitted": _omitted([r for r in chosen if r.dataset not in shown]),
+        "readings": [r.line for r in heads],
+    }
+
+
+def _omitted(records: Sequence[Record]) -> list[str]:
     """'title, title (reason)' for each reason that leaves whole data sets out."""
     titles: dict[str, list[str]] = {}
     for r in records:
@@ -186,8 +211,7 @@ def _cell(
     dagger = "‡" if r.dataset_seen else "†" if r.modality_seen else ""
     published = r.published.get(metric) if beside_published else None
     if r.failure is not None:
-        empty = "n/a" if r.status == "inapplicable" else "—"
-        return TableCell(empty=empty, note=notes[r.failure].number, published=published)
+        return replace(empty_cell(r, notes), published=published)
     score = r.scores.get(metric)
     if score is None:
         return TableCell(empty="—", published=published)
@@ -197,9 +221,14 @@ def _cell(
     )
 
 
+def empty_cell(r: Record, notes: dict[Failure, Note]) -> TableCell:
+    """The mark and the footnote of a cell that was not made."""
+    empty = NO_GROUPS if r.ungrouped else "n/a" if r.status == "inapplicable" else "—"
+    return TableCell(empty=empty, note=notes[r.failure].number if r.failure else None)
+
+
 def _legend(table: Table, records: list[Record], partial: bool) -> list[str]:
     made = [r for r in records if r.status == "made"]
-    expected = [r for r in records if r.status != "inapplicable"]
     folds = max((r.folds for r in made), default=0)
     cells = [c for _, rows in table.sections for row in rows for c in row.cells]
     lines = []
@@ -218,10 +247,16 @@ def _legend(table: Table, records: list[Record], partial: bool) -> list[str]:
         lines.append("‡ The model was trained on this data set.")
     if unconverged := sum(r.unconverged for r in made):
         lines.append(f"{unconverged} of the chosen SVM fits did not reach the tolerance (see scores.csv).")
-    if table.omitted:
-        lines.append(f"Left out: {'; '.join(table.omitted)}.")
-    if partial or len(made) < len(expected):
-        lines.append(f"Partial: {len(made)} of {len(expected)} cells are made.")
+    return [*lines, *completeness(table, records, partial)]
+
+
+def completeness(table: Table, records: Sequence[Record], partial: bool) -> list[str]:
+    """Sentences about data sets that were left out and cells that are missing."""
+    made = sum(r.status == "made" for r in records)
+    expected = sum(r.status != "inapplicable" for r in records)
+    lines = [f"Left out: {'; '.join(table.omitted)}."] if table.omitted else []
+    if partial or made < expected:
+        lines.append(f"Partial: {made} of {expected} cells are made.")
     return lines
 
 

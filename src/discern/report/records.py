@@ -17,16 +17,18 @@ import numpy as np
 
 from discern import paths
 from discern.config import Study
-from discern.contracts import MANIFEST, SCORES, ContractError, read_table, write_text
+from discern.contracts import SCORES, ContractError, read_table, write_text
 from discern.dataset_card import DatasetCard
 from discern.matrix import Cell, cells, protocols
 from discern.model_card import ModelCard
 from discern.registry import Registry
 from discern.report.failures import Failure, explain
+from discern.report.readings import reading_line, size
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "positive_f1")
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 PUBLISHED_METRICS = ("accuracy", "macro_f1")
-NO_GROUPS = "not applicable: the data set has no known groups"
+NO_GROUPS = "no group key"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,23 @@ class Score:
 
     mean: float
     sd: float | None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Score by image minus score by group, in points, with its 95 % interval (None: it has none)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    image: float
+    group: float
+    units: tuple[int, int]  # groups in the hold-out by image and by group
+
+    @property
+    def decided(self) -> bool:
+        """Does the interval exclude 0?"""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -55,12 +74,16 @@ class Record:
     dataset_seen: bool
     status: str  # made, failed, inapplicable
     failure: Failure | None = None
+    ungrouped: bool = False  # inapplicable because the data set has no group key
+    reading: str = ""  # the card's words for which of several readings of the data set this is
+    line: str = ""  # what was read, for the foot of a table
     scores: dict[str, Score] = field(default_factory=dict)
     published: dict[str, Score] = field(default_factory=dict)
     estimator: str = ""
     t: tuple[float, ...] = ()  # chosen, one per fold
     folds: int = 0
     unconverged: int = 0  # chosen fits that did not reach the tolerance
+    gaps: dict[str, Gap] = field(default_factory=dict)  # of records that compare two protocols
 
     def difference(self, metric: str) -> float | None:
         """Measured minus published mean in percentage points, or None."""
@@ -73,14 +96,15 @@ def collect(study: Study, registry: Registry, root: Path | str = ".") -> list[Re
     """A record for every data set x model x protocol, in the order of the study's lists."""
     root = Path(root)
     reference = _reference(study, registry)
-    sizes = {d: _size(registry.datasets[d], root) for d in study.datasets}
+    sizes = {d: size(registry.datasets[d], root) for d in study.datasets}
     records = []
     for protocol in study.split.protocols:
         for cell in cells(study, registry):
             model, dataset = registry.models[cell.model], registry.datasets[cell.dataset]
-            if cell.runs and protocol not in protocols(study, dataset):
-                cell = Cell(cell.model, cell.dataset, NO_GROUPS)
-            n, largest = sizes[cell.dataset]
+            ungrouped = cell.runs and protocol not in protocols(study, dataset)
+            if ungrouped:
+                cell = Cell(cell.model, cell.dataset, no_groups(dataset))
+            found = sizes[cell.dataset]
             records.append(
                 Record(
                     model=model.name,
@@ -90,38 +114,31 @@ def collect(study: Study, registry: Registry, root: Path | str = ".") -> list[Re
                     dataset_title=dataset.title,
                     modality=dataset.modality,
                     protocol=protocol,
-                    n=n,
+                    n=found.n,
                     classes=len(dataset.classes),
-                    largest_class=largest,
+                    largest_class=found.largest,
                     modality_seen=_seen(dataset.modality, model.training.modalities),
                     dataset_seen=dataset.name in model.training.datasets,
                     # The paper splits by image; its numbers say nothing about other protocols.
                     published=_published(reference, model, dataset) if protocol == "image" else {},
+                    ungrouped=ungrouped,
+                    reading=dataset.reading,
+                    line=reading_line(dataset, study, protocol, found),
                     **_measured(study, registry, cell, protocol, root),
                 )
             )
     return records
 
 
+def no_groups(card: DatasetCard) -> str:
+    """Why the `group` protocol is not applicable, with the card's own reason."""
+    return f"{NO_GROUPS}: {card.group_note or 'nothing says which images belong together'}"
+
+
 def _seen(modality: str, trained: list[str]) -> bool:
     """Is any part of 'CT and MRI', or 'CT' of 'CT volume', among the modalities of training?"""
     parts = {p.strip() for p in modality.casefold().removesuffix(" volume").split(" and ")}
     return not parts.isdisjoint(t.casefold() for t in trained)
-
-
-def _size(card: DatasetCard, root: Path) -> tuple[int | None, float | None]:
-    """Number of images and share of the largest class, from the manifest, else from the card."""
-    counts: list[int | None]
-    try:
-        table, metadata = read_table(MANIFEST, root / paths.MANIFEST.format(dataset=card.name))
-        labels = table["label"].to_numpy()
-        counts = list(np.bincount(labels, minlength=len(metadata["classes"])))
-    except ContractError:
-        counts = [c.count for c in card.classes]
-    known = [int(c) for c in counts if c is not None]
-    if len(known) < len(counts) or not sum(known):
-        return card.n, None
-    return sum(known), 100 * max(known) / sum(known)
 
 
 def _measured(study: Study, registry: Registry, cell: Cell, protocol: str, root: Path) -> dict[str, Any]:
@@ -184,6 +201,7 @@ def tidy_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                 {
                     "protocol": r.protocol,
                     "dataset": r.dataset,
+                    "reading": r.reading,
                     "modality": r.modality,
                     "n": r.n,
                     "classes": r.classes,

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from discern.analysis.rise_targets import target_in_frame
 from discern.contracts import MANIFEST, RISE, atomic, read_table
-from discern.data.images import open_rgb
+from discern.data.images import Pictures
 from discern.encoders import preprocess
 from discern.errors import problem
 from discern.model_card import Preprocess
@@ -132,18 +132,18 @@ def draw_cell(
     table, about = read_table(RISE, rise)
     entries, source = read_table(MANIFEST, manifest)
     entry = {row["image_id"]: row for row in entries.to_pylist()}
-    root, classes = Path(source["root"]), source["classes"]
+    pictures, classes = Pictures.of(source), source["classes"]
     panels = []
     for row in table.to_pylist():
         if row["image_id"] not in entry:
             raise problem(str(manifest), f"the explained image '{row['image_id']}' is not in the manifest")
         known = entry[row["image_id"]]
-        picture = open_rgb(root / known["path"])
+        picture = pictures.open(known["path"])
         panels.append(
             Panel(
                 view=preprocess.view(picture, transform),
                 saliency=np.asarray(row["saliency"], np.float64).reshape(about["saliency_size"]),
-                target=target_in_frame(known, root, picture.size, transform),
+                target=target_in_frame(known, pictures, picture.size, transform),
                 row=row,
                 names=(classes[row["true"]], classes[row["predicted"]]),
             )

@@ -32,6 +32,7 @@ COLOURS = {
 NAMES = {"accuracy": "Accuracy (%)", "macro_f1": "Macro-F1 (%)"}
 PER_ROW = 4
 WIDTH = 10.2  # inches
+TITLE_ROOM = 265  # points times letters that fit over a panel: names of readings are long
 
 
 def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
@@ -82,7 +83,11 @@ def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
 
 def _panel(axes: Axes, records: list[Record], metric: str, models: list[str], titles: dict[str, str]) -> None:
     first = records[0]
-    axes.set_title(first.dataset_title.replace("$", r"\$"), fontsize=9, color=INK, loc="left", weight="bold")
+    title = first.dataset_title
+    axes.set_title(
+        title.replace("$", r"\$"), fontsize=min(9, TITLE_ROOM / max(1, len(title))),
+        color=INK, loc="left", weight="bold",
+    )  # fmt: skip
     if metric == "accuracy" and first.largest_class is not None:
         axes.axvline(first.largest_class, color=INK, alpha=0.5, linestyle=":", linewidth=1)
     at = {r.model: models.index(r.model) for r in records}

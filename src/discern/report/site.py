@@ -18,10 +18,12 @@ from discern.matrix import Cell, cells, explained, unexplained
 from discern.registry import Registry
 from discern.report import facts
 from discern.report.failures import Failure, explain
+from discern.report.gaps import gap_tables
 from discern.report.identical import identical_models
 from discern.report.layout import SPLITS, tables
+from discern.report.leakage import duplicate_facts, neighbour_facts
 from discern.report.pictures import embed, limits
-from discern.report.records import Record, collect
+from discern.report.records import METRIC_NAMES, Record, collect
 from discern.report.score_figure import score_figure
 from discern.report.table_formats import to_html
 
@@ -50,8 +52,9 @@ def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> d
     gallery = _gallery(study, registry, root)
     expected = [r for r in records if r.status != "inapplicable"]
     sections = []
-    for protocol in dict.fromkeys(r.protocol for r in expected):
-        laid_out = [t for t in tables(records, partial=partial) if t.protocol == protocol]
+    every = tables(records, partial=partial)
+    for protocol in dict.fromkeys(t.protocol for t in every):
+        laid_out = [t for t in every if t.protocol == protocol]
         drawn = [score_figure(records, metric, protocol) for metric in ("accuracy", "macro_f1")]
         sections.append(
             {
@@ -73,9 +76,14 @@ def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> d
         "sections": sections,
         "identical": identical_models(study, registry, root),
         "comparisons": facts.comparisons(study, records, root),
+        "gaps": [to_html(t) for t in gap_tables(study, registry, records, root, partial=partial)],
+        "duplicates": duplicate_facts(study, registry, root),
+        "neighbours": neighbour_facts(study, registry, root),
         "gallery": gallery,
         "datasets": [facts.dataset_facts(registry.datasets[d], root) for d in study.datasets],
-        "models": [facts.model_facts(registry.models[m], study, root) for m in study.models],
+        "models": [
+            facts.model_facts(registry.models[m], study, registry.datasets.images, root) for m in study.models
+        ],
         "run_times": facts.run_times(study, root),
         "versions": facts.versions(study, registry, root),
         "configuration": yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
@@ -158,11 +166,13 @@ def protocol_words(study: Study) -> list[tuple[str, str]]:
     split, svm, umap, rise = study.split, study.svm, study.umap, study.rise
     by = {"image": "stratified by class", "group": "keeping every group (patient, slide, slab) on one side"}
     ways = "; and again ".join(by[p] for p in split.protocols)
+    if split.duplicates == "together":
+        ways += "; near-duplicates stay on one side"
     kind = {
         "squared_hinge_ovr": "squared hinge loss, one class against the rest",
         "hinge_ovo": "hinge loss, one class against another",
     }
-    metric = facts.METRIC_NAMES[svm.selection]
+    metric = METRIC_NAMES[svm.selection]
     return [
         (
             "Split",
@@ -189,7 +199,8 @@ def protocol_words(study: Study) -> list[tuple[str, str]]:
         (
             "Comparisons",
             f"Paired bootstrap over the hold-out images, {study.compare.n_bootstrap:,} draws, 95 % "
-            f"percentile intervals (seed {study.compare.seed}).",
+            f"percentile intervals (seed {study.compare.seed}). Between protocols, groups are drawn and both "
+            "hold-outs are scored with the same draws.",
         ),
     ]
 

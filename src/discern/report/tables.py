@@ -8,6 +8,7 @@ from pathlib import Path
 from discern.config import Study
 from discern.contracts import write_text
 from discern.registry import Registry
+from discern.report.gaps import gap_tables
 from discern.report.identical import identical_models
 from discern.report.layout import lay_out, tables
 from discern.report.records import Record, collect, write_tidy
@@ -32,13 +33,17 @@ def build_tables(
     """Write scores.csv, ``table3`` and ``table4`` in every format, and one score figure per table.
 
     Names: ``table3[_published][.<protocol>].<ext>``; the protocol ``image``, the paper's, is left out.
+    A study with both protocols has ``gap`` and ``gap_macro_f1`` as well.
     """
     out = Path(out)
     records = collect(study, registry, root)
     write_tidy(records, out / "scores.csv")
     remarks = identical_models(study, registry, Path(root))
-    for table in tables(records, partial=partial, remarks=remarks):
+    made = tables(records, partial=partial, remarks=remarks)
+    for table in [*made, *gap_tables(study, registry, records, root, partial=partial)]:
         for extension, spell in FORMATS.items():
             write_text(out / f"{table.name}.{extension}", spell(table))
-        if not table.published and (figure := score_figure(records, table.metric, table.protocol)):
+        if table.kind == "gaps" or table.published:
+            continue
+        if figure := score_figure(records, table.metric, table.protocol):
             write_text(out / f"{table.name}.svg", figure)

@@ -1,0 +1,185 @@
+"""Inspect all images of a data set: what is known is taken, the rest is decoded on every core given."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from discern.data.adapters.rows import Row
+from discern.data.containers import file_behind, split_frame
+from discern.data.images import Pictures
+from discern.data.inspection import Seen
+from discern.data.inspections import Inspections
+from discern.data.volumes import is_volume
+from discern.data.workers import Worker, here, in_turn, processes
+
+log = logging.getLogger("discern")
+
+TRIAL = 0.3  # seconds of work in this process, by which the whole is estimated
+WORTH = 1.5  # seconds of work that processes are started for
+CHUNK = 0.4  # seconds of work that are handed out at once
+LARGEST = 512  # images in a chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A row whose picture or volume decodes. ``pixels`` is equal where two of them are."""
+
+    row: Row
+    seen: Seen
+    pixels: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A row whose picture, mask or boxes cannot be used, and why."""
+
+    row: Row
+    reason: str
+
+
+def inspect_all(
+    pictures: Pictures, rows: list[Row], folder: Path, threads: int
+) -> tuple[list[Inspected], list[Damaged]]:
+    """Decode every picture that ``folder`` knows nothing of; both results sorted by image id.
+
+    What is found out is kept in ``folder``, so that a job that was killed goes on where it was.
+    """
+    entries = Inspections(folder, pictures)
+    found: list[tuple[Row, Seen | str]] = []
+    unknown = []
+    for row in rows:
+        if (seen := entries.find(row)) is None:
+            unknown.append(row)
+        else:
+            found.append((row, seen))
+    if found:
+        log.info("%d of %d images are as they were when they were last inspected", len(found), len(rows))
+    bar = tqdm(total=len(rows), initial=len(found), desc="decode", file=sys.stderr, mininterval=10)
+    with bar:
+        for chunk, results in _spread(pictures, "inspect", unknown, threads):
+            for row, seen in zip(chunk, results, strict=True):
+                found.append((row, seen))
+                if not isinstance(seen, str):
+                    entries.add(row, seen)
+            entries.write(now=False)
+            bar.update(len(chunk))
+    entries.compact()
+    return _sorted_out(pictures, found, threads)
+
+
+def _sorted_out(
+    pictures: Pictures, found: list[tuple[Row, Seen | str]], threads: int
+) -> tuple[list[Inspected], list[Damaged]]:
+    usable: list[tuple[Row, Seen]] = []
+    damaged = []
+    for row, seen in sorted(found, key=lambda one: one[0].image_id):
+        reason = seen if isinstance(seen, str) else _outside(row, seen)
+        if isinstance(seen, str) or reason:
+            damaged.append(Damaged(row, reason))
+        else:
+            usable.append((row, seen))
+    pixels = _pixels(pictures, usable, threads)
+    return [Inspected(row, seen, pixels.get(seen.sha256, seen.sha256)) for row, seen in usable], damaged
+
+
+def _outside(row: Row, seen: Seen) -> str:
+    if seen.voxels is not None and (row.mask_paths or row.boxes is not None):
+        return f"{row.path}: is a volume, whose mask or boxes would not be used"
+    for x0, y0, x1, y1 in row.boxes or []:
+        if x0 < 0 or y0 < 0 or x1 > seen.width or y1 > seen.height:
+            return f"{row.path}: box {x0, y0, x1, y1} outside the picture of {seen.width, seen.height}"
+    return ""
+
+
+def _pixels(pictures: Pictures, usable: list[tuple[Row, Seen]], threads: int) -> dict[str, str]:
+    """Digest of the decoded picture for each file digest whose shrunken picture another file has too.
+
+    Equal pictures have equal shrunken ones, so no others need to be looked at; nearly all have none.
+    """
+    alike: dict[tuple[int, int, int], dict[str, Row]] = defaultdict(dict)
+    for row, seen in usable:
+        if seen.voxels is None:
+            shown = Row(row.image_id, seen.path, row.label_name)
+            alike[seen.width, seen.height, seen.small].setdefault(seen.sha256, shown)
+    files = {sha256: row for same in alike.values() if len(same) > 1 for sha256, row in same.items()}
+    owners = {row.image_id: sha256 for sha256, row in files.items()}
+    digests = {seen.sha256: seen.voxels for _, seen in usable if seen.voxels is not None}
+    for chunk, results in _spread(pictures, "pixels", list(files.values()), threads):
+        digests |= {owners[row.image_id]: pixels for row, pixels in zip(chunk, results, strict=True)}
+    return digests
+
+
+def _spread(
+    pictures: Pictures, task: str, rows: list[Row], threads: int
+) -> Iterator[tuple[list[Row], list[Any]]]:
+    """Chunks of rows with what the task found in them: in this process, and in others where it pays."""
+    # An archive is read into memory once for all, so what lies in one is left to threads.
+    inside = [row for row in rows if _inside(row.path)]
+    files = [row for row in rows if not _inside(row.path)]
+    local = here(pictures)
+    yield from _timed([local] * max(1, threads), task, _Chunks(inside))
+    chunks = _Chunks(files)
+    started = time.perf_counter()
+    yield from _timed([local], task, chunks, until=started + TRIAL if threads > 1 else None)
+    if left := chunks.left():
+        if left * chunks.each < WORTH:
+            yield from _timed([local], task, chunks)
+        else:
+            with processes(pictures, min(threads, left)) as workers:
+                yield from _timed(workers, task, chunks)
+
+
+def _inside(path: str) -> bool:
+    return "#" in path and str(file_behind(path)) != split_frame(path)[0]
+
+
+class _Chunks:
+    """Rows in portions that take about equally long; ``each`` is the seconds that one row takes."""
+
+    def __init__(self, rows: list[Row]):
+        self._rows, self._next, self.each = rows, 0, 0.0
+
+    def take(self) -> list[Row]:
+        """The next portion; [] at the end."""
+        size = 1 if self.each == 0 else max(1, min(LARGEST, int(CHUNK / self.each)))
+        if self._rows and is_volume(self._rows[0].path):
+            size = 1
+        first, self._next = self._next, min(self._next + size, len(self._rows))
+        return self._rows[first : self._next]
+
+    def left(self) -> int:
+        return len(self._rows) - self._next
+
+    def learn(self, n: int, seconds: float) -> None:
+        """``n`` rows took one worker so long."""
+        self.each = seconds / n
+
+
+def _timed(
+    workers: list[Worker], task: str, chunks: _Chunks, until: float | None = None
+) -> Iterator[tuple[list[Row], list[Any]]]:
+    def timed(worker: Worker) -> Worker:
+        def work(task: str, rows: list[Row]) -> list[Any]:
+            started = time.perf_counter()
+            found = worker(task, rows)
+            chunks.learn(len(rows), time.perf_counter() - started)
+            return found
+
+        return work
+
+    def portions() -> Iterator[list[Row]]:
+        while until is None or time.perf_counter() < until:
+            if not (rows := chunks.take()):
+                return
+            yield rows
+
+    yield from in_turn([timed(worker) for worker in workers], task, portions())
