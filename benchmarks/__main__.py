@@ -13,6 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks import prepare
+
 ROUNDS = 3
 
 
@@ -91,6 +93,7 @@ def main() -> None:
             sys.stdout.flush()
         times = umap_grid(400, 256)
         print(f"| UMAP, 2 x 2 grid | 400 x 256 | umap-learn per setting | {times:.2f} | |")
+    prepare.report()
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ MANIFEST = Contract(
         "label": pa.int32(),  # index into the card's classes
         "label_name": pa.string(),
         "group": pa.string(),  # patient, lesion, slide or slab; null if unknown
-        "cluster": pa.string(),  # of (near-)duplicates; null if there is none
+        "cluster": pa.string(),  # smallest image id among its (near-)duplicates; null if it has none
         "volume": pa.string(),  # the scan or slide an image was cut from; null if none
         "official_split": pa.string(),
         "width": pa.int32(),  # of a volume: voxels along the first two axes of the file

@@ -120,5 +120,5 @@ def test_the_full_study_plans_every_cell_and_says_what_is_missing(project, study
     assert cells == 21 * 8
     for rule in ("extract_features", "fit_svm", "embed_umap", "explain_rise"):
         assert run.rules[rule] == cells
-    for name in ("isic2019", "hicervix", "uni"):
+    for name in ("breastus", "hicervix", "uni"):
         assert name in run.text.split("Building DAG")[0]

@@ -38,6 +38,7 @@ rule prepare_dataset:
         PLAN.benchmark(paths.DATASET_LOG, "prepare_dataset")
     conda:
         pins("data")
+    threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 1000 else 16  # at most; as many as are given
     params:
         **job("prepare_dataset", "data", code=lambda w: PLAN.adapter_code(w.dataset)),
         spec=lambda wildcards: dump(PLAN.dataset(wildcards.dataset).preparation_spec()),

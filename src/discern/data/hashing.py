@@ -19,25 +19,32 @@ FLAT = 4  # grey levels; a picture whose shrunken copy spans fewer has no struct
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """An RGB picture as 32 x 32 grey pixels: area averages, then luma."""
+    """An RGB picture as 32 x 32 pixels, each about the average of an area."""
     width, height = image.size
     if width % SIDE == 0 and height % SIDE == 0:
-        return image.reduce((width // SIDE, height // SIDE)).convert("L")
+        return image.reduce((width // SIDE, height // SIDE))
     # Plain averages of whole pixels are several times faster than a filter, but leave a rest at the edge:
     # they do a part of the way, and the filter the rest from the exact size.
     x, y = max(1, width // FILTERED), max(1, height // FILTERED)
     if x > 1 or y > 1:
         image = image.reduce((x, y))
-    box = (0.0, 0.0, width / x, height / y)
-    return image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, box)
+    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, (0.0, 0.0, width / x, height / y))
 
 
-def stacked(small: list[Image.Image]) -> np.ndarray:
-    """Shrunken pictures as one array: uint8 (N, 32, 32)."""
-    canvas = Image.new("L", (SIDE, SIDE * len(small)))  # one export instead of N
-    for i, image in enumerate(small):
-        canvas.paste(image, (0, SIDE * i))
-    return np.asarray(canvas).reshape(-1, SIDE, SIDE)
+class Strip:
+    """Shrunken pictures one below the other, so that they become one grey array at once."""
+
+    def __init__(self, room: int):
+        self._canvas, self._filled = Image.new("RGB", (SIDE, SIDE * room)), 0
+
+    def add(self, small: Image.Image) -> None:
+        """One more; ``room`` is the most that there can be."""
+        self._canvas.paste(small, (0, SIDE * self._filled))
+        self._filled += 1
+
+    def pixels(self) -> np.ndarray:
+        """Luma of all that were added: uint8 (N, 32, 32)."""
+        return np.asarray(self._canvas.convert("L")).reshape(-1, SIDE, SIDE)[: self._filled]
 
 
 def flat(pixels: np.ndarray) -> np.ndarray:

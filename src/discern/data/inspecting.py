@@ -19,12 +19,13 @@ from discern.data.images import Pictures
 from discern.data.inspection import Seen
 from discern.data.inspections import Inspections
 from discern.data.volumes import is_volume
-from discern.data.workers import Worker, here, in_turn, processes
+from discern.data.workers import Crew, Worker, in_turn
 
 log = logging.getLogger("discern")
 
 TRIAL = 0.3  # seconds of work in this process, by which the whole is estimated
 WORTH = 1.5  # seconds of work that processes are started for
+MANY = 1000  # images for which they are started without trying
 CHUNK = 0.4  # seconds of work that are handed out at once
 LARGEST = 512  # images in a chunk
 
@@ -47,7 +48,7 @@ class Damaged:
 
 
 def inspect_all(
-    pictures: Pictures, rows: list[Row], folder: Path, threads: int
+    pictures: Pictures, rows: list[Row], folder: Path, crew: Crew
 ) -> tuple[list[Inspected], list[Damaged]]:
     """Decode every picture that ``folder`` knows nothing of; both results sorted by image id.
 
@@ -64,21 +65,22 @@ def inspect_all(
     if found:
         log.info("%d of %d images are as they were when they were last inspected", len(found), len(rows))
     bar = tqdm(total=len(rows), initial=len(found), desc="decode", file=sys.stderr, mininterval=10)
-    with bar:
-        for chunk, results in _spread(pictures, "inspect", unknown, threads):
-            for row, seen in zip(chunk, results, strict=True):
-                found.append((row, seen))
-                if not isinstance(seen, str):
-                    entries.add(row, seen)
-            entries.write(now=False)
-            bar.update(len(chunk))
+    try:
+        with bar:
+            for chunk, results in _spread(crew, "inspect", unknown):
+                for row, seen in zip(chunk, results, strict=True):
+                    found.append((row, seen))
+                    if not isinstance(seen, str):
+                        entries.add(row, seen)
+                entries.write(now=False)
+                bar.update(len(chunk))
+    finally:
+        entries.write()
     entries.compact()
-    return _sorted_out(pictures, found, threads)
+    return _sorted_out(found, crew)
 
 
-def _sorted_out(
-    pictures: Pictures, found: list[tuple[Row, Seen | str]], threads: int
-) -> tuple[list[Inspected], list[Damaged]]:
+def _sorted_out(found: list[tuple[Row, Seen | str]], crew: Crew) -> tuple[list[Inspected], list[Damaged]]:
     usable: list[tuple[Row, Seen]] = []
     damaged = []
     for row, seen in sorted(found, key=lambda one: one[0].image_id):
@@ -87,7 +89,7 @@ def _sorted_out(
             damaged.append(Damaged(row, reason))
         else:
             usable.append((row, seen))
-    pixels = _pixels(pictures, usable, threads)
+    pixels = _pixels(usable, crew)
     return [Inspected(row, seen, pixels.get(seen.sha256, seen.sha256)) for row, seen in usable], damaged
 
 
@@ -100,42 +102,37 @@ def _outside(row: Row, seen: Seen) -> str:
     return ""
 
 
-def _pixels(pictures: Pictures, usable: list[tuple[Row, Seen]], threads: int) -> dict[str, str]:
+def _pixels(usable: list[tuple[Row, Seen]], crew: Crew) -> dict[str, str]:
     """Digest of the decoded picture for each file digest whose shrunken picture another file has too.
 
     Equal pictures have equal shrunken ones, so no others need to be looked at; nearly all have none.
     """
-    alike: dict[tuple[int, int, int], dict[str, Row]] = defaultdict(dict)
-    for row, seen in usable:
+    alike: dict[tuple[int, int, int], dict[str, int]] = defaultdict(dict)
+    for i, (_, seen) in enumerate(usable):
         if seen.voxels is None:
-            shown = Row(row.image_id, seen.path, row.label_name)
-            alike[seen.width, seen.height, seen.small].setdefault(seen.sha256, shown)
-    files = {sha256: row for same in alike.values() if len(same) > 1 for sha256, row in same.items()}
-    owners = {row.image_id: sha256 for sha256, row in files.items()}
+            alike[seen.width, seen.height, seen.small].setdefault(seen.sha256, i)
+    several = [i for same in alike.values() if len(same) > 1 for i in same.values()]
+    files = [Row(row.image_id, seen.path, row.label_name) for row, seen in (usable[i] for i in several)]
+    owners = {usable[i][0].image_id: usable[i][1].sha256 for i in several}
     digests = {seen.sha256: seen.voxels for _, seen in usable if seen.voxels is not None}
-    for chunk, results in _spread(pictures, "pixels", list(files.values()), threads):
+    for chunk, results in _spread(crew, "pixels", files):
         digests |= {owners[row.image_id]: pixels for row, pixels in zip(chunk, results, strict=True)}
     return digests
 
 
-def _spread(
-    pictures: Pictures, task: str, rows: list[Row], threads: int
-) -> Iterator[tuple[list[Row], list[Any]]]:
+def _spread(crew: Crew, task: str, rows: list[Row]) -> Iterator[tuple[list[Row], list[Any]]]:
     """Chunks of rows with what the task found in them: in this process, and in others where it pays."""
     # An archive is read into memory once for all, so what lies in one is left to threads.
     inside = [row for row in rows if _inside(row.path)]
     files = [row for row in rows if not _inside(row.path)]
-    local = here(pictures)
-    yield from _timed([local] * max(1, threads), task, _Chunks(inside))
+    yield from _timed([crew.here] * crew.count, task, _Chunks(inside))
     chunks = _Chunks(files)
-    started = time.perf_counter()
-    yield from _timed([local], task, chunks, until=started + TRIAL if threads > 1 else None)
+    trial = TRIAL if len(files) < MANY else 0.0
+    until = time.perf_counter() + trial if crew.count > 1 else None
+    yield from _timed([crew.here], task, chunks, until)
     if left := chunks.left():
-        if left * chunks.each < WORTH:
-            yield from _timed([local], task, chunks)
-        else:
-            with processes(pictures, min(threads, left)) as workers:
-                yield from _timed(workers, task, chunks)
+        small = left < MANY and left * chunks.each < WORTH
+        yield from _timed([crew.here] if small else crew.start(), task, chunks)
 
 
 def _inside(path: str) -> bool:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from discern.data.adapters.rows import Row
 from discern.data.containers import file_behind
-from discern.data.hashing import flat, perceptual_hashes, shrink, stacked
-from discern.data.images import SUFFIXES, Pictures, decode, pixel_digest
+from discern.data.hashing import Strip, flat, perceptual_hashes, shrink
+from discern.data.images import MADE, SUFFIXES, Pictures, decode, pixel_digest
 from discern.data.render import render
 from discern.data.volumes import is_volume, mode, open_volume, voxel_digest
 from discern.errors import DiscernError, problem
@@ -56,8 +56,9 @@ def stamp(pictures: Pictures, paths: tuple[str, ...]) -> str:
     stamps = []
     try:
         for path in paths:
-            file = pictures.file(path)
-            status = os.stat(file_behind(file) if "#" in path else file)
+            # A path object for each of all images would take longer than asking the disk.
+            plain = "#" not in path and not path.startswith(MADE)
+            status = os.stat(os.path.join(pictures.root, path) if plain else file_behind(pictures.file(path)))
             stamps.append(f"{status.st_size}:{status.st_mtime_ns}")
     except OSError:
         return ""
@@ -82,7 +83,7 @@ def inspect_rows(pictures: Pictures, rows: list[Row]) -> list[Seen | str]:
     Of the rows id and paths are read, and nothing else.
     """
     found: list[Seen | str] = []
-    shrunk: list[Image.Image] = []
+    strip = Strip(len(rows))
     looked: dict[int, Seen] = {}
     for row in rows:
         try:
@@ -92,10 +93,10 @@ def inspect_rows(pictures: Pictures, rows: list[Row]) -> list[Seen | str]:
             continue
         if small is not None:
             looked[len(found)] = seen
-            shrunk.append(small)
+            strip.add(small)
         found.append(seen)
-    if shrunk:
-        pixels = stacked(shrunk)
+    if looked:
+        pixels = strip.pixels()
         hashes = zip(looked, pixels, perceptual_hashes(pixels).tolist(), flat(pixels).tolist(), strict=True)
         for place, one, hash_, is_flat in hashes:
             digest = int.from_bytes(hashlib.blake2b(one.tobytes(), digest_size=8).digest())

@@ -63,6 +63,8 @@ class Inspections:
         seen = self._known.pop(_key(row), None)  # each is asked for once: memory is given back
         if seen is None or seen.sources != stamp(self._pictures, sources_of(row)):
             return None
+        if not seen.made:
+            return seen
         made = tuple(p for p in (seen.path, seen.mask_path) if p and p not in sources_of(row))
         return seen if seen.made == stamp(self._pictures, made) else None
 

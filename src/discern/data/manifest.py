@@ -18,9 +18,10 @@ from discern.data.audit import build_audit
 from discern.data.card_checks import Counts, Pool, choose, compare_counts
 from discern.data.duplicates import Cluster, clusters
 from discern.data.images import Pictures
-from discern.data.inspecting import Damaged, Inspected, inspect_all
+from discern.data.inspecting import MANY, Damaged, Inspected, inspect_all
 from discern.data.layout import layout_problem
 from discern.data.render import expand
+from discern.data.workers import Crew
 from discern.dataset_card import DatasetCard
 from discern.errors import SHOWN, DiscernError, listed
 
@@ -44,13 +45,16 @@ def prepare_dataset(
     card's, dropped names that are no image, duplicates where the card refuses them.
     """
     root, place = _root(card, record)
-    found = scan(card, root)
     pictures = Pictures(root, made, card.decoding)
-    found = replace(found, rows=expand(found.rows, pictures))
-    pool = choose(card, found.rows, str(root))
-    counts = compare_counts(card, found, pool, str(root))
-    _tell_scan(card, found, pool)
-    images, damaged = inspect_all(pictures, pool.rows, inspected, threads)
+    with Crew(pictures, threads) as crew:
+        if threads > 1 and (card.n or 0) >= MANY:
+            crew.start()  # they get ready while the files are listed
+        found = scan(card, root)
+        found = replace(found, rows=expand(found.rows, pictures))
+        pool = choose(card, found.rows, str(root))
+        counts = compare_counts(card, found, pool, str(root))
+        _tell_scan(card, found, pool)
+        images, damaged = inspect_all(pictures, pool.rows, inspected, crew)
     near = clusters(images, card.hash_distance)
     report = build_audit(card.name, images, damaged, near, card.hash_distance, found.rows)
     write_json(audit, report)

@@ -37,9 +37,26 @@ TASKS: dict[str, Callable[[Pictures, list[Row]], list[Any]]] = {
 }
 
 
-def here(pictures: Pictures) -> Worker:
-    """A worker that runs in the caller's thread."""
-    return lambda task, rows: TASKS[task](pictures, rows)
+class Crew:
+    """Workers for the pictures of one data set: ``count`` processes, started when they are needed."""
+
+    def __init__(self, pictures: Pictures, count: int):
+        self.count = max(1, count)
+        self.here: Worker = lambda task, rows: TASKS[task](pictures, rows)  # in the caller's thread
+        self._pictures, self._processes = pictures, ExitStack()
+        self._workers: list[Worker] = []
+
+    def start(self) -> list[Worker]:
+        """The processes. Returns at once: they take half a second until they can work."""
+        if not self._workers:
+            self._workers = self._processes.enter_context(processes(self._pictures, self.count))
+        return self._workers
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._processes.close()
 
 
 @contextmanager
