@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageOps
 from discern import paths
 from discern.config import read_study
 from discern.contracts import MANIFEST, read_table
-from discern.data.hamming import components
-from discern.data.hashing import Strip, perceptual_hashes, shrink
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
+from discern.data.preparation.hamming import components
+from discern.data.preparation.hashing import Strip, perceptual_hashes, shrink
 
 DISTANCES = (0, 2, 4, 6)
 Change = Callable[[Image.Image], Image.Image]

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from discern.contracts import write_json
-from discern.data.manifest import prepare_dataset
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 
 PROCESSES = os.cpu_count() or 1

@@ -74,7 +74,7 @@ def test_imports_point_down(file):
 def test_an_upward_import_is_seen():
     assert upward("data", "def f():\n    from discern.report.tables import x") == ["report"]
     assert upward("data", "from discern import analysis") == ["analysis"]
-    assert upward("report", "from discern.data.images import open_rgb") == []
+    assert upward("report", "from discern.data.pictures.images import open_rgb") == []
 
 
 def test_the_library_does_not_know_snakemake():

@@ -15,7 +15,7 @@ from typing import Any
 
 from discern import doctor, paths, preflight, results
 from discern.config import Study, read_study
-from discern.data.placement import has_files
+from discern.data.originals.placement import has_files
 from discern.encoders.describe import describe
 from discern.errors import DiscernError, did_you_mean
 from discern.model_card import ModelCard

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from discern import preflight
 from discern.config import Study
-from discern.data.fetch import hub_token
+from discern.data.originals.fetch import hub_token
 from discern.environments import read_environment
 from discern.errors import DiscernError
 from discern.machine import Finding, machine

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from discern import paths
 from discern.config import Study, check_remote_code
-from discern.data.fetch import hub_token
-from discern.data.fetch import missing as missing_dataset
+from discern.data.originals.fetch import hub_token
+from discern.data.originals.fetch import missing as missing_dataset
 from discern.dataset_card import DatasetCard
 from discern.encoders.weights import missing as missing_weights
 from discern.environments import read_environment

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from discern.analysis.rise_targets import score_target, target_in_frame
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 from discern.errors import DiscernError
 from discern.model_card import Preprocess
 

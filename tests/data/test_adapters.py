@@ -10,9 +10,9 @@ from own_data import WRITERS, N, cards, every, write_all
 
 from discern.contracts import MANIFEST, read_table
 from discern.data.adapters import scan
-from discern.data.fetch import fetch_dataset
-from discern.data.images import Pictures
-from discern.data.manifest import prepare_dataset
+from discern.data.originals.fetch import fetch_dataset
+from discern.data.pictures.images import Pictures
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 from discern.plan import dump
 from discern.registry import Registry

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from discern.data import containers
-from discern.data.containers import Recent, file_behind, npz_array, parquet_bytes, split_frame
-from discern.data.images import decode, frames_of, image_sha256
+from discern.data.pictures import containers
+from discern.data.pictures.containers import Recent, file_behind, npz_array, parquet_bytes, split_frame
+from discern.data.pictures.images import decode, frames_of, image_sha256
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 

@@ -10,7 +10,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import ExplicitVRLittleEndian
 from written_dicom import dicom, item
 
-from discern.data.images import decode, frames_of, is_dicom
+from discern.data.pictures.images import decode, frames_of, is_dicom
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 

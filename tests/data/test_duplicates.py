@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse.csgraph import connected_components
 
 from discern.contracts import MANIFEST, read_json, read_table, write_json
-from discern.data.hamming import components, diameter
-from discern.data.hashing import Strip, flat, perceptual_hashes, shrink
-from discern.data.manifest import prepare_dataset
+from discern.data.preparation.hamming import components, diameter
+from discern.data.preparation.hashing import Strip, flat, perceptual_hashes, shrink
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 
 

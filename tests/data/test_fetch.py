@@ -12,7 +12,7 @@ from tests.fetching.git_server import GitServer, commit
 from tests.fetching.hub_server import REVISION, Server, sha256
 from tests.fetching.packed import zip_of
 
-from discern.data.fetch import fetch_dataset, missing
+from discern.data.originals.fetch import fetch_dataset, missing
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 from discern.fetching import transfer

@@ -14,7 +14,7 @@ import pytest
 from tests.fetching.hub_server import Handler, Server, sha256
 from tests.fetching.packed import zip_of
 
-from discern.data.fetch import fetch_dataset
+from discern.data.originals.fetch import fetch_dataset
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 from discern.fetching import transfer
@@ -24,7 +24,7 @@ PICTURES = {"Set/a/1.png": BIG, "Set/b/1.png": b"two"}
 JOB = """
 import sys
 from pathlib import Path
-from discern.data.fetch import fetch_dataset
+from discern.data.originals.fetch import fetch_dataset
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 card, downloads = DatasetCard.model_validate_json(sys.argv[1]), Path("resources/downloads")

@@ -20,7 +20,7 @@ from tests.replicas import (
 from tests.replicas.reading import CARDS
 
 from discern.data.adapters import scan
-from discern.data.fetch import fetch_dataset, missing
+from discern.data.originals.fetch import fetch_dataset, missing
 
 SCALE = 0.01
 

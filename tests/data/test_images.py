@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from written_pictures import chunk, full_range, png16, tiff
 
-from discern.data.images import Pictures, decode, frames_of, image_sha256, pixel_digest
+from discern.data.pictures.images import Pictures, decode, frames_of, image_sha256, pixel_digest
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 

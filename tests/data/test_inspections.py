@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from discern.contracts import MANIFEST, read_json, read_table, write_json
-from discern.data import inspecting, inspections
 from discern.data.adapters.rows import Row
-from discern.data.images import Pictures
-from discern.data.inspecting import inspect_all
-from discern.data.manifest import prepare_dataset
-from discern.data.workers import Crew, processes
+from discern.data.pictures.images import Pictures
+from discern.data.preparation import inspecting, inspections
+from discern.data.preparation.inspecting import inspect_all
+from discern.data.preparation.manifest import prepare_dataset
+from discern.data.preparation.workers import Crew, processes
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 
@@ -256,8 +256,9 @@ def large_pictures(folder, n, side=4000):
 SCRIPT = """
 import sys
 from pathlib import Path
-from discern.data import inspecting, inspections
-from discern.data.manifest import prepare_dataset
+from discern.data.preparation import inspecting
+from discern.data.preparation import inspections
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 inspections.SECONDS = inspecting.CHUNK = 0.1
 places = [Path(sys.argv[1]) / n for n in ("fetched.json", "m.parquet", "a.json", "made", "inspected")]

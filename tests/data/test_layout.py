@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from discern.data.explain import where_to_get, wrong_layout
-from discern.data.layout import anchors, find_root, layout_problem
+from discern.data.originals.explain import where_to_get, wrong_layout
+from discern.data.originals.layout import anchors, find_root, layout_problem
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from discern.contracts import MANIFEST, SPLITS, read_json, read_table, sha256_file, write_json
-from discern.data.drops import DropList
-from discern.data.manifest import prepare_dataset
+from discern.data.preparation.drops import DropList
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 

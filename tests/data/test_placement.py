@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.fetching.packed import tar_of, zip_of
 
-from discern.data.fetch import fetch_dataset, missing
+from discern.data.originals.fetch import fetch_dataset, missing
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 

@@ -12,8 +12,8 @@ from PIL import Image
 from written_dicom import dicom
 
 from discern.data.adapters.rows import Row
-from discern.data.images import Pictures
-from discern.data.render import expand, made_name, render
+from discern.data.pictures.images import Pictures
+from discern.data.pictures.render import expand, made_name, render
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 

@@ -6,7 +6,7 @@ from PIL import Image
 from tests.replicas import medmnist, second_paper
 from tests.replicas.reading import CARDS, expected, groups, labels, pooled, prepared, scanned, sized
 
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 
 
 def values(name, counts):

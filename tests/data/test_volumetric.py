@@ -12,9 +12,9 @@ from discern.analysis.svm import fit_cell
 from discern.analysis.umap import embed_cell
 from discern.config import Study
 from discern.contracts import FEATURES, MANIFEST, SCORES, read_json, read_table, write_json
-from discern.data.manifest import prepare_dataset
+from discern.data.pictures.volumes import open_volume
+from discern.data.preparation.manifest import prepare_dataset
 from discern.data.splits import split_dataset
-from discern.data.volumes import open_volume
 from discern.encoders.record import write_record
 from discern.errors import DiscernError
 from discern.features.extract import extract_features

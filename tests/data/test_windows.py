@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from discern.data.windows import NAMED, Stored, eight_bit, sigmoid
+from discern.data.pictures.windows import NAMED, Stored, eight_bit, sigmoid
 from discern.decoding_card import Level, Range, Window
 from discern.errors import DiscernError
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from discern.contracts import FEATURES, MANIFEST, feature_matrix, read_table, write_table
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 from discern.encoders.record import write_record
 from discern.errors import DiscernError
 from discern.features import extract

@@ -163,7 +163,7 @@ np.savez(folder + "/official.npz", **results)
 def test_merlin_equals_the_authors_package(tmp_path_factory, tmp_path):
     import nibabel
 
-    from discern.data.volumes import open_volume
+    from discern.data.pictures.volumes import open_volume
     from discern.encoders.volumes import apply
 
     card = CARDS["merlin"]

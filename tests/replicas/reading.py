@@ -10,9 +10,9 @@ from typing import Any
 
 from discern.contracts import MANIFEST, read_json, read_table
 from discern.data.adapters import Row, Scan, scan
-from discern.data.fetch import fetch_dataset
-from discern.data.layout import find_root
-from discern.data.manifest import prepare_dataset
+from discern.data.originals.fetch import fetch_dataset
+from discern.data.originals.layout import find_root
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 from discern.registry import Registry
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.data.fetch import fetch_dataset
+from discern.data.originals.fetch import fetch_dataset
 from discern.dataset_card import DatasetCard
 from discern.scripting import parser, run
 

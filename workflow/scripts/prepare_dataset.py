@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.data.manifest import prepare_dataset
+from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
 from discern.scripting import parser, run
 

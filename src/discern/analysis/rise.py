@@ -22,7 +22,7 @@ from discern.analysis.rise_masks import MaskBank, draw_masks
 from discern.analysis.rise_targets import score_target, target_in_frame
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, RISE, read_table, write_table
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 from discern.encoders import preprocess
 from discern.encoders.base import Encoder, load_encoder
 from discern.encoders.record import read_weights

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 from discern.encoders import preprocess
 from discern.errors import problem
 from discern.model_card import Preprocess

@@ -23,8 +23,8 @@ import numpy as np
 from tqdm import tqdm
 
 from discern.contracts import FEATURES, MANIFEST, feature_table, read_table, write_table
-from discern.data.images import Pictures
-from discern.data.volumes import open_volume
+from discern.data.pictures.images import Pictures
+from discern.data.pictures.volumes import open_volume
 from discern.encoders import volumes
 from discern.encoders.base import Encoder, load_encoder, thread_count, transform_of
 from discern.encoders.describe import describe

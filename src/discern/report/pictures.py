@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from discern.data.images import Pictures
-from discern.data.volumes import is_volume
+from discern.data.pictures.images import Pictures
+from discern.data.pictures.volumes import is_volume
 from discern.errors import DiscernError
 
 #: Share of the page's bytes that one picture of each kind may take, and its upper bound in bytes.

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from discern.analysis.rise_targets import target_in_frame
 from discern.contracts import MANIFEST, RISE, atomic, read_table
-from discern.data.images import Pictures
+from discern.data.pictures.images import Pictures
 from discern.encoders import preprocess
 from discern.errors import problem
 from discern.model_card import Preprocess

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from discern.data.adapters.rows import Request, Row, Scan
-from discern.data.drops import DropList
-from discern.data.volumes import is_volume
+from discern.data.pictures.volumes import is_volume
+from discern.data.preparation.drops import DropList
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, listed
 

@@ -21,7 +21,7 @@ from pydicom.datadict import dictionary_description, keyword_dict, tag_for_keywo
 from discern.adapter_card import DicomFolder
 from discern.data.adapters.folders import Found, Part, read_parts
 from discern.data.adapters.rows import Request, Scan
-from discern.data.images import DICOM_SUFFIXES
+from discern.data.pictures.images import DICOM_SUFFIXES
 from discern.errors import did_you_mean, listed, problem
 
 log = logging.getLogger("discern")

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from discern.adapter_card import ImageFolder
 from discern.data.adapters.folders import Found, Part, read_parts
 from discern.data.adapters.rows import Request, Scan, examples, without_picture_suffix
-from discern.data.images import SUFFIXES
-from discern.data.volumes import is_volume
+from discern.data.pictures.images import SUFFIXES
+from discern.data.pictures.volumes import is_volume
 
 log = logging.getLogger("discern")
 

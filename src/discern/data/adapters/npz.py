@@ -9,7 +9,7 @@ import numpy as np
 
 from discern.adapter_card import Npz
 from discern.data.adapters.rows import Collector, Request, Scan
-from discern.data.containers import npz_array
+from discern.data.pictures.containers import npz_array
 from discern.errors import DiscernError, problem
 
 

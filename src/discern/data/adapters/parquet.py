@@ -19,7 +19,7 @@ from discern.adapter_card import Parquet
 from discern.data.adapters.entries import Entry, mappings, place, table_entry
 from discern.data.adapters.places import Places, relative
 from discern.data.adapters.rows import Collector, Request, Scan, integer, path_ids
-from discern.data.containers import file_behind
+from discern.data.pictures.containers import file_behind
 from discern.data.tables import Source, TableRow, cell, needed, require
 from discern.errors import DiscernError, listed, problem
 

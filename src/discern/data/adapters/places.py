@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from discern.data.containers import file_behind
+from discern.data.pictures.containers import file_behind
 from discern.errors import problem
 
 log = logging.getLogger("discern")

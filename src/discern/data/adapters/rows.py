@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from discern.data.containers import file_behind
-from discern.data.images import DICOM_SUFFIXES, SUFFIXES
-from discern.data.volumes import is_volume, without_suffix
+from discern.data.pictures.containers import file_behind
+from discern.data.pictures.images import DICOM_SUFFIXES, SUFFIXES
+from discern.data.pictures.volumes import is_volume, without_suffix
 from discern.errors import DiscernError, did_you_mean, listed
 
 KNOWN = SUFFIXES | DICOM_SUFFIXES  # of names, what is no part of an image's id

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from discern.data import deep
-from discern.data.containers import content, file_behind, frame_index, split_frame
-from discern.data.suspects import explained, too_large
-from discern.data.windows import Array, Stored, eight_bit
+from discern.data.pictures import deep
+from discern.data.pictures.containers import content, file_behind, frame_index, split_frame
+from discern.data.pictures.suspects import explained, too_large
+from discern.data.pictures.windows import Array, Stored, eight_bit
 from discern.decoding_card import Decoding, Range
 from discern.errors import DiscernError, problem
 from discern.files import sha256_file
@@ -131,7 +131,7 @@ def _decode(name: str, rule: Decoding) -> tuple[Image.Image, str]:
             raise DiscernError(f"an array is one picture, it has no frame {frame}")
         return _from_array(held, rule)
     if held is None and is_dicom(inner):
-        from discern.data import dicom
+        from discern.data.pictures import dicom
 
         return dicom.decode(inner, rule, frame)
     return _from_file(inner if held is None else held, rule, frame)
@@ -255,7 +255,7 @@ def frames_of(path: Path | str) -> int:
         if isinstance(held, np.ndarray):
             return 1
         if held is None and is_dicom(name):
-            from discern.data import dicom
+            from discern.data.pictures import dicom
 
             return dicom.frames_of(name)
         with Image.open(io.BytesIO(held) if held is not None else name, formats=FORMATS) as picture:

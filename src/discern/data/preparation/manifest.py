@@ -14,14 +14,14 @@ from typing import Any
 from discern.contracts import MANIFEST, ContractError, read_json, write_json, write_table
 from discern.data.adapters import Row, Scan, scan
 from discern.data.adapters.rows import examples
-from discern.data.audit import build_audit
-from discern.data.card_checks import Counts, Pool, choose, compare_counts
-from discern.data.duplicates import Cluster, clusters
-from discern.data.images import Pictures
-from discern.data.inspecting import MANY, Damaged, Inspected, inspect_all
-from discern.data.layout import layout_problem
-from discern.data.render import expand
-from discern.data.workers import Crew
+from discern.data.originals.layout import layout_problem
+from discern.data.pictures.images import Pictures
+from discern.data.pictures.render import expand
+from discern.data.preparation.audit import build_audit
+from discern.data.preparation.card_checks import Counts, Pool, choose, compare_counts
+from discern.data.preparation.duplicates import Cluster, clusters
+from discern.data.preparation.inspecting import MANY, Damaged, Inspected, inspect_all
+from discern.data.preparation.workers import Crew
 from discern.dataset_card import DatasetCard
 from discern.errors import SHOWN, DiscernError, listed
 

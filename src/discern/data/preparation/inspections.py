@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from discern.data.adapters.rows import Row
-from discern.data.images import Pictures
-from discern.data.inspection import Seen, sources_of, stamp, version
+from discern.data.pictures.images import Pictures
+from discern.data.preparation.inspection import Seen, sources_of, stamp, version
 from discern.files import atomic
 from discern.fingerprint import digest
 

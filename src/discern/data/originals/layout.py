@@ -91,7 +91,7 @@ def find_root(card: DatasetCard, place: Path) -> Path | None:
 
 def layout_problem(card: DatasetCard, root: Path) -> str | None:
     """What is wrong with ``root`` as the folder of a data set that was fetched before, or None."""
-    from discern.data.explain import wrong_layout
+    from discern.data.originals.explain import wrong_layout
 
     if content(root) and all(anchor.found(root) for anchor in anchors(card)):
         return None

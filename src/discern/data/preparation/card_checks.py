@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from discern.data.adapters.rows import Row, Scan
-from discern.data.drops import DropList
+from discern.data.preparation.drops import DropList
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, listed, problem
 

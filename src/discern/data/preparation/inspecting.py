@@ -14,12 +14,12 @@ from typing import Any
 from tqdm import tqdm
 
 from discern.data.adapters.rows import Row
-from discern.data.containers import file_behind, split_frame
-from discern.data.images import Pictures
-from discern.data.inspection import Seen
-from discern.data.inspections import Inspections
-from discern.data.volumes import is_volume
-from discern.data.workers import Crew, Worker, in_turn
+from discern.data.pictures.containers import file_behind, split_frame
+from discern.data.pictures.images import Pictures
+from discern.data.pictures.volumes import is_volume
+from discern.data.preparation.inspection import Seen
+from discern.data.preparation.inspections import Inspections
+from discern.data.preparation.workers import Crew, Worker, in_turn
 
 log = logging.getLogger("discern")
 

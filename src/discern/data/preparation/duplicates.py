@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from discern.data.hamming import components, diameter
-from discern.data.inspecting import Inspected
+from discern.data.preparation.hamming import components, diameter
+from discern.data.preparation.inspecting import Inspected
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from discern.adapter_card import Csv
-from discern.data.layout import anchors, content, find_root
+from discern.data.originals.layout import anchors, content, find_root
 from discern.data.tables import CsvTable, cell
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, listed, problem

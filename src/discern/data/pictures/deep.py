@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from discern.data.windows import Array, Stored
+from discern.data.pictures.windows import Array, Stored
 from discern.decoding_card import Window
 from discern.errors import DiscernError
 

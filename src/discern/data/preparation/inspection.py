@@ -15,11 +15,11 @@ from typing import NamedTuple
 from PIL import Image
 
 from discern.data.adapters.rows import Row
-from discern.data.containers import file_behind
-from discern.data.hashing import Strip, flat, perceptual_hashes, shrink
-from discern.data.images import MADE, SUFFIXES, Pictures, decode, pixel_digest
-from discern.data.render import render
-from discern.data.volumes import is_volume, mode, open_volume, voxel_digest
+from discern.data.pictures.containers import file_behind
+from discern.data.pictures.images import MADE, SUFFIXES, Pictures, decode, pixel_digest
+from discern.data.pictures.render import render
+from discern.data.pictures.volumes import is_volume, mode, open_volume, voxel_digest
+from discern.data.preparation.hashing import Strip, flat, perceptual_hashes, shrink
 from discern.errors import DiscernError, problem
 from discern.fingerprint import code_digest, digest
 

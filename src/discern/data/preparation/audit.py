@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from discern.data.adapters.rows import Row
-from discern.data.duplicates import Cluster, exact_duplicates
-from discern.data.inspecting import Damaged, Inspected
+from discern.data.preparation.duplicates import Cluster, exact_duplicates
+from discern.data.preparation.inspecting import Damaged, Inspected
 
 
 def build_audit(

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from discern.data.adapters.rows import Row
-from discern.data.images import Pictures
-from discern.data.inspection import inspect_rows, pixel_digests
+from discern.data.pictures.images import Pictures
+from discern.data.preparation.inspection import inspect_rows, pixel_digests
 from discern.errors import DiscernError, problem
 
 GRACE = 2.0  # seconds that workers have to end what they are at, once nobody wants it
@@ -66,7 +66,7 @@ def processes(pictures: Pictures, count: int) -> Iterator[list[Worker]]:
     answers = [Pipe(duplex=False) for _ in range(count)]
     theirs = [(ask[0], answer[1]) for ask, answer in zip(asks, answers, strict=True)]
     numbers = [str(end.fileno()) for pair in theirs for end in pair]
-    source = str(Path(__file__).resolve().parents[2])  # scripts run where the package is not installed
+    source = str(Path(__file__).resolve().parents[3])  # scripts run where the package is not installed
     search = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     nursery = subprocess.Popen(
         [sys.executable, "-m", __name__, *numbers],

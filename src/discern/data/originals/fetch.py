@@ -13,9 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from discern.data.explain import absent, where_to_get, wrong_layout
-from discern.data.layout import find_root
-from discern.data.placement import Placed, archives_at, beside, has_files, tidy
+from discern.data.originals.explain import absent, where_to_get, wrong_layout
+from discern.data.originals.layout import find_root
+from discern.data.originals.placement import Placed, archives_at, beside, has_files, tidy
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, problem
 from discern.fetching.git import has_git
@@ -115,7 +115,7 @@ def _from_sources(card: DatasetCard, place: Path, own: Path, downloads: Path) ->
 
 
 def _gather(card: DatasetCard, place: Path, own: Path, downloads: Path) -> dict[str, str]:
-    from discern.data.gather import gather
+    from discern.data.originals.gather import gather
 
     return gather(card, own / "fetched", downloads, where_to_get(card, place))
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from discern.data.containers import frame_index
-from discern.data.suspects import AGAIN, NotDicom, too_large
-from discern.data.windows import (
+from discern.data.pictures.containers import frame_index
+from discern.data.pictures.suspects import AGAIN, NotDicom, too_large
+from discern.data.pictures.windows import (
     Array,
     Curve,
     Stored,

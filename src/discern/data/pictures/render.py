@@ -19,8 +19,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from discern.data.adapters.rows import Row
-from discern.data.containers import file_behind, split_frame
-from discern.data.images import MADE, Pictures, frames_of, is_dicom
+from discern.data.pictures.containers import file_behind, split_frame
+from discern.data.pictures.images import MADE, Pictures, frames_of, is_dicom
 from discern.errors import DiscernError, problem
 from discern.files import atomic
 from discern.fingerprint import code_digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from discern.data.placement import url_name
+from discern.data.originals.placement import url_name
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError
 from discern.fetching.archives import extract_members, is_archive, unpack

@@ -6,7 +6,7 @@ import itertools
 import os
 from pathlib import Path, PurePosixPath
 
-from discern.data.layout import Anchor, anchors, content, folders_below, spelt
+from discern.data.originals.layout import Anchor, anchors, content, folders_below, spelt
 from discern.dataset_card import DatasetCard
 from discern.errors import DiscernError, did_you_mean, problem
 from discern.fetching import kaggle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import UnidentifiedImageError
 
-from discern.data.containers import file_behind
+from discern.data.pictures.containers import file_behind
 from discern.errors import DiscernError, problem
 
 AGAIN = "fetch the file again; if it is damaged at its source, name it in the card's `drop`"
