@@ -11,7 +11,7 @@ from discern.decoding_card import Decoding
 from discern.errors import did_you_mean, problem
 from discern.merge import merged
 from discern.sources import DatasetSource, Name
-from discern.validation import Strict
+from discern.validation import Strict, Titled
 
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*(@[a-z0-9][a-z0-9_]*)?$")]
 
@@ -27,7 +27,7 @@ class ClassEntry(Strict):
     count: int | None = Field(default=None, ge=0)
 
 
-class DatasetCard(Strict):
+class DatasetCard(Titled):
     """One data set."""
 
     name: DatasetName
@@ -60,13 +60,6 @@ class DatasetCard(Strict):
     terms: str | None = None  # page on which access is granted
     citation: str = ""
     traps: list[str] = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _title(cls, content: Any) -> Any:
-        if isinstance(content, dict) and not content.get("title"):
-            return content | {"title": str(content.get("name", ""))}
-        return content
 
     @field_validator("source", mode="before")
     @classmethod

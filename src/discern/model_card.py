@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 from discern.errors import DiscernError, did_you_mean, problem
 from discern.merge import merged
 from discern.sources import HubFile, Name, Nothing, PackageFile, WeightsSource
-from discern.validation import Strict
+from discern.validation import Strict, Titled
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]*(@[a-z0-9][a-z0-9_]*)*$")]
 
@@ -213,7 +213,7 @@ class Parity(Strict):
 WHOLE = ("weights", "options", "variants", "rename")
 
 
-class ModelCard(Strict):
+class ModelCard(Titled):
     """One image encoder."""
 
     name: ModelName
@@ -243,13 +243,6 @@ class ModelCard(Strict):
     citation: str = ""
     sources: list[str] = []
     notes: list[str] = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _title(cls, content: Any) -> Any:
-        if isinstance(content, dict) and not content.get("title"):
-            return content | {"title": str(content.get("name", ""))}
-        return content
 
     @model_validator(mode="after")
     def _complete(self) -> ModelCard:

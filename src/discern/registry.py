@@ -19,7 +19,7 @@ Card = TypeVar("Card", ModelCard, DatasetCard)
 
 
 class Shelf(Generic[Card]):
-    """Cards of one kind by name, read when first asked for."""
+    """Cards of one kind by name, read when first asked for; ``name@part`` is a card as its part."""
 
     def __init__(self, kind: str, card: type[Card], folders: Iterable[Path]):
         self._kind = kind
@@ -39,22 +39,32 @@ class Shelf(Generic[Card]):
         return sorted(self._files)
 
     def file(self, name: str) -> Path:
-        """The card's file."""
-        return self._files[name]
+        """The file of the card that ``name`` is taken from."""
+        return self._files[name.split("@")[0]]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._files
+        try:
+            return isinstance(name, str) and bool(self[name])
+        except DiscernError:
+            return False
 
     def __getitem__(self, name: str) -> Card:
-        if name not in self._files:
-            raise DiscernError(f"unknown {self._kind} '{name}'{did_you_mean(name, self._files)}")
+        base, *parts = name.split("@")
         if name not in self._cards:
-            file = self._files[name]
-            card = parse(self._card, load_yaml(file), str(file))
-            if card.name != name:
-                raise DiscernError(f"{file}: name: found '{card.name}', must equal the file's name '{name}'")
+            card = self._read(base)
+            for part in parts:
+                card = card.selected(part)
             self._cards[name] = card
         return self._cards[name]
+
+    def _read(self, name: str) -> Card:
+        if name not in self._files:
+            raise DiscernError(f"unknown {self._kind} '{name}'{did_you_mean(name, self._files)}")
+        file = self._files[name]
+        card = parse(self._card, load_yaml(file), str(file))
+        if card.name != name:
+            raise DiscernError(f"{file}: name: found '{card.name}', must equal the file's name '{name}'")
+        return card
 
     def all(self) -> list[Card]:
         """Every card, by name."""
@@ -63,25 +73,6 @@ class Shelf(Generic[Card]):
 
 class ModelShelf(Shelf[ModelCard]):
     """Model cards; ``model@part`` is a card's feature or variant."""
-
-    def __getitem__(self, name: str) -> ModelCard:
-        base, *parts = name.split("@")
-        if name not in self._cards:
-            card = super().__getitem__(base)
-            for part in parts:
-                card = card.selected(part)
-            self._cards[name] = card
-        return self._cards[name]
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            return isinstance(name, str) and bool(self[name])
-        except DiscernError:
-            return False
-
-    def file(self, name: str) -> Path:
-        """The file of the card that ``name`` is taken from."""
-        return super().file(name.split("@")[0])
 
     def selectable(self) -> list[str]:
         """Every name that a study may list: models, then ``model@feature`` and ``model@variant``."""
@@ -101,23 +92,6 @@ class ModelShelf(Shelf[ModelCard]):
 
 class DatasetShelf(Shelf[DatasetCard]):
     """Data-set cards; ``data_set@reading`` is a card's reading."""
-
-    def __getitem__(self, name: str) -> DatasetCard:
-        base, _, part = name.partition("@")
-        if name not in self._cards:
-            card = super().__getitem__(base)
-            self._cards[name] = card.selected(part) if part else card
-        return self._cards[name]
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            return isinstance(name, str) and bool(self[name])
-        except DiscernError:
-            return False
-
-    def file(self, name: str) -> Path:
-        """The file of the card that ``name`` is taken from."""
-        return super().file(name.split("@")[0])
 
     def selectable(self) -> list[str]:
         """Every name that a study may list: each data set, then its ``data_set@reading``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from discern.errors import DiscernError, did_you_mean
 
@@ -18,6 +18,17 @@ class Strict(BaseModel):
     """A record that refuses unknown fields and cannot be changed after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Titled(Strict):
+    """A record whose ``title`` is its name where none is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _title(cls, content: Any) -> Any:
+        if isinstance(content, dict) and not content.get("title"):
+            return content | {"title": str(content.get("name", ""))}
+        return content
 
 
 Model = TypeVar("Model", bound=BaseModel)
