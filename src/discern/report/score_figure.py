@@ -32,7 +32,8 @@ COLOURS = {
 NAMES = {"accuracy": "Accuracy (%)", "macro_f1": "Macro-F1 (%)"}
 PER_ROW = 4
 WIDTH = 10.2  # inches
-TITLE_ROOM = 265  # points times letters that fit over a panel: names of readings are long
+LETTER = 0.6  # width of a bold letter, in font sizes
+GAP = 0.12  # between panels, in panels
 
 
 def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
@@ -63,8 +64,10 @@ def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
         figure = Figure(figsize=(WIDTH, total))
         figure.patch.set_alpha(0)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        panel = 72 * WIDTH * (0.99 - margin) / (across + GAP * (across - 1))  # points
         for axes, dataset in zip(grid.ravel(), datasets, strict=False):
             _panel(axes, [r for r in chosen if r.dataset == dataset], metric, models, titles)
+            _title(axes, next(r.dataset_title for r in chosen if r.dataset == dataset), panel)
             axes.set_xlim(max(0, 5 * (lowest // 5)) - 2, 101.5)
         for axes in grid.ravel()[len(datasets) :]:
             axes.set_axis_off()
@@ -73,7 +76,7 @@ def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
             0.003, 1 - 0.11 / total, NAMES[metric], color=INK, fontsize=10, weight="bold", va="center"
         )
         figure.subplots_adjust(
-            left=margin, right=0.99, wspace=0.07, hspace=0.62 / (height - 0.62),
+            left=margin, right=0.99, wspace=GAP, hspace=0.62 / (height - 0.62),
             top=1 - 0.73 / total, bottom=0.27 / total,
         )  # fmt: skip
         out = io.StringIO()
@@ -83,11 +86,6 @@ def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
 
 def _panel(axes: Axes, records: list[Record], metric: str, models: list[str], titles: dict[str, str]) -> None:
     first = records[0]
-    title = first.dataset_title
-    axes.set_title(
-        title.replace("$", r"\$"), fontsize=min(9, TITLE_ROOM / max(1, len(title))),
-        color=INK, loc="left", weight="bold",
-    )  # fmt: skip
     if metric == "accuracy" and first.largest_class is not None:
         axes.axvline(first.largest_class, color=INK, alpha=0.5, linestyle=":", linewidth=1)
     at = {r.model: models.index(r.model) for r in records}
@@ -119,6 +117,12 @@ def _panel(axes: Axes, records: list[Record], metric: str, models: list[str], ti
     axes.set_facecolor("none")
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _title(axes: Axes, title: str, width: float) -> None:
+    """Set so small that it fits over a panel of ``width`` points: names of readings are long."""
+    size = min(9, width / (LETTER * max(1, len(title))))
+    axes.set_title(title.replace("$", r"\$"), fontsize=size, color=INK, loc="left", weight="bold")
 
 
 def _legend(figure: Figure, records: list[Record], metric: str) -> None:
