@@ -121,10 +121,10 @@ def test_bad_input_stops_before_any_job(finished, tmp_path, change, message):
 
 
 def test_an_absent_dataset_says_what_to_place_where(project):
-    study = small_study(project, "absent", ["pixels32"], datasets=["isic2019"])
+    study = small_study(project, "absent", ["pixels32"], datasets=["hicervix"])
     run = project.snakemake(study=study)
     assert run.status != 0
-    assert "resources/datasets/isic2019" in run.text
+    assert "resources/datasets/hicervix" in run.text
     row = tidy(project, "absent")[0]
     assert row["status"] == "failed"
-    assert "isic2019" in row["reason"]
+    assert "hicervix" in row["reason"]
