@@ -13,17 +13,17 @@ import os
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.side_by_side import Table, machine
 from discern.contracts import write_json
 from discern.data.preparation.manifest import prepare_dataset
 from discern.dataset_card import DatasetCard
@@ -133,7 +133,7 @@ def timed(side: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - started, cpu() - used
 
 
-def measure(n: int, size: int) -> str:
+def measure(n: int, size: int) -> tuple[object, ...]:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -150,29 +150,33 @@ def measure(n: int, size: int) -> str:
             work.append(ours[1] / peer[1])
             seconds.append(ours[0])
             memory = max(memory, peak[0])
-    return (
-        f"| {n} | {size} | {statistics.median(seconds):.1f} | {statistics.median(clock):.2f} "
-        f"| {statistics.median(work):.2f} | {memory:.0f} |"
-    )
+    medians = (statistics.median(seconds), statistics.median(clock), statistics.median(work))
+    return n, size, *(f"{value:.2f}" for value in medians), f"{memory:.0f}"
 
 
-def report(sizes: tuple[tuple[int, int], ...] = QUICK) -> None:
-    """Print the table."""
-    print(f"\nPreparing a data set, {PROCESSES} processes:\n")
-    print(
-        "| images | pixels a side | seconds | clock: ours / bare loop | CPU: ours / bare loop | memory, MiB |"
-    )
-    print("|---|---|---|---|---|---|")
+def tables(quick: bool, sizes: Sequence[tuple[int, int]] = QUICK) -> list[Table]:
+    """One row per number and size of pictures."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    for n, size in sizes:
-        print(measure(n, size), flush=True)
+    rows = [measure(n, size) for n, size in (sizes[:1] if quick else sizes)]
     logging.disable(level)
+    heads = (
+        "images",
+        "pixels a side",
+        "seconds",
+        "clock: ours / bare loop",
+        "CPU: ours / bare loop",
+        "memory, MiB",
+    )
+    return [
+        Table(
+            f"Preparing a data set, {PROCESSES} processes", "A bare loop decodes the same files.", heads, rows
+        )
+    ]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the sizes of large data sets: half an hour")
     arguments = parser.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)
-    report(FULL if arguments.full else QUICK)
+    print(machine(), *tables(False, FULL if arguments.full else QUICK), sep="\n\n")

@@ -7,7 +7,6 @@ Prints a Markdown table; the numbers hold for the machine in its first line and 
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.side_by_side import processor
 from discern.contracts import FEATURES, MANIFEST, read_table, write_table
 from discern.encoders.base import Encoder, load_encoder, thread_count
 from discern.encoders.preprocess import apply
@@ -124,14 +124,6 @@ def device() -> dict[str, object]:
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

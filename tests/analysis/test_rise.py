@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from discern.analysis.linear import Classifier
-from discern.analysis.rise import area_mean, explain_cell, saliency_map, stored_size
-from discern.analysis.rise_masks import draw_masks
-from discern.analysis.rise_targets import score_target
+from discern.analysis.rise.explaining import area_mean, explain_cell, saliency_map, stored_size
+from discern.analysis.rise.masks import draw_masks
+from discern.analysis.rise.targets import score_target
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, PREDICTIONS, RISE, read_table, write_json, write_table
 from discern.encoders import preprocess

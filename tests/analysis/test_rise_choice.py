@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from discern.analysis.rise_choice import Choice, choose_images, read_fold
+from discern.analysis.rise.choice import Choice, choose_images, read_fold
 from discern.config import RiseSettings
 from discern.contracts import PREDICTIONS, write_table
 from discern.errors import DiscernError

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from discern.analysis.rise_masks import draw_masks, upsampling
+from discern.analysis.rise.masks import draw_masks, upsampling
 
 
 def all_masks(bank):

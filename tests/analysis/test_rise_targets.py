@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from discern.analysis.rise_targets import score_target, target_in_frame
+from discern.analysis.rise.targets import score_target, target_in_frame
 from discern.data.pictures.images import Pictures
 from discern.errors import DiscernError
 from discern.model_card import Preprocess

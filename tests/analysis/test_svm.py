@@ -9,10 +9,11 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from discern.analysis import squared_hinge, svm_fold
 from discern.analysis.linear import load_classifier, predicted_labels
-from discern.analysis.svm import fit_cell, hold_out_scores
-from discern.analysis.svm_fold import Part, fit_fold
+from discern.analysis.svm import fold as svm_fold
+from discern.analysis.svm import squared_hinge
+from discern.analysis.svm.fitting import fit_cell, hold_out_scores
+from discern.analysis.svm.fold import Part, fit_fold
 from discern.config import SvmSettings
 from discern.contracts import FEATURES, PREDICTIONS, SCORES, SPLITS, feature_table, read_table, write_table
 from discern.errors import DiscernError

@@ -7,7 +7,7 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from sklearn.metrics.pairwise import cosine_distances
 
 from discern.analysis import knn
-from discern.analysis.umap import embed_cell, embed_grid, load_umap
+from discern.analysis.umap.embedding import embed_cell, embed_grid, load_umap
 from discern.config import UmapSettings
 from discern.contracts import UMAP, read_table
 from discern.errors import DiscernError

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from discern import paths
-from discern.analysis.svm import fit_cell
-from discern.analysis.umap import embed_cell
+from discern.analysis.svm.fitting import fit_cell
+from discern.analysis.umap.embedding import embed_cell
 from discern.config import Study
 from discern.contracts import FEATURES, MANIFEST, SCORES, read_json, read_table, write_json
 from discern.data.pictures.volumes import open_volume

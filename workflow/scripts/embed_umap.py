@@ -1,7 +1,7 @@
 """Map the features of one cell with UMAP, and draw the maps."""
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.analysis.umap import embed_cell
+from discern.analysis.umap.embedding import embed_cell
 from discern.config import UmapSettings
 from discern.report.figures import umap_figure, umap_grid
 from discern.scripting import parser, run

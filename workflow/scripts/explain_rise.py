@@ -3,7 +3,7 @@
 import json
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.analysis.rise import explain_cell
+from discern.analysis.rise.explaining import explain_cell
 from discern.config import RiseSettings
 from discern.model_card import Preprocess
 from discern.report.rise_sheet import draw_cell

@@ -1,7 +1,7 @@
 """Fit the linear SVMs of one cell."""
 
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.analysis.svm import fit_cell
+from discern.analysis.svm.fitting import fit_cell
 from discern.config import SvmSettings
 from discern.scripting import parser, run
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from discern.analysis.rise_targets import target_in_frame
+from discern.analysis.rise.targets import target_in_frame
 from discern.contracts import MANIFEST, RISE, atomic, read_table
 from discern.data.pictures.images import Pictures
 from discern.encoders import preprocess

@@ -17,9 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from discern.analysis.linear import Classifier, load_classifier
-from discern.analysis.rise_choice import Choice, choose_images, read_fold
-from discern.analysis.rise_masks import MaskBank, draw_masks
-from discern.analysis.rise_targets import score_target, target_in_frame
+from discern.analysis.rise.choice import Choice, choose_images, read_fold
+from discern.analysis.rise.masks import MaskBank, draw_masks
+from discern.analysis.rise.targets import score_target, target_in_frame
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, RISE, read_table, write_table
 from discern.data.pictures.images import Pictures

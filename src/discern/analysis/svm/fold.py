@@ -15,9 +15,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from discern.analysis import squared_hinge
 from discern.analysis.linear import PAIRWISE, Classifier, pairs, predicted_labels
 from discern.analysis.metrics import METRICS, count
+from discern.analysis.svm import squared_hinge
 from discern.config import SvmSettings
 from discern.errors import DiscernError
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from discern.analysis import metrics
 from discern.analysis.cell import Labelled, read_labelled, read_places
 from discern.analysis.linear import PAIRWISE, predicted_labels, save_classifiers
-from discern.analysis.svm_fold import Candidate, Part, best, fit_fold
+from discern.analysis.svm.fold import Candidate, Part, best, fit_fold
 from discern.config import SvmSettings
 from discern.contracts import PREDICTIONS, SCORES, ContractError, write_table
 from discern.errors import problem

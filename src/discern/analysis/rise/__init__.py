@@ -1,0 +1,1 @@
+"""Saliency by random masks: which images, masks, estimators, scores against marked regions."""

@@ -1,0 +1,1 @@
+"""Feature maps: neighbours to layout, and how good a map is."""
