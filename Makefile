@@ -46,8 +46,9 @@ lint: .venv-test/.ready
 types: .venv-test/.ready
 	$(TEST)/mypy
 
+# In as many processes as there are cores; the one long run of the workflow begins first.
 unit: .venv-test/.ready
-	$(TEST)/python -m pytest
+	$(TEST)/python -m pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 # Full-size architectures and the authors' own environments: memory for the largest (8 GB) and half an hour.
 test-full: .venv-test/.ready

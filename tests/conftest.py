@@ -1,4 +1,4 @@
-"""What the tests of several packages share."""
+"""What the tests of several packages share, and how they are spread over processes."""
 
 import pytest
 
@@ -12,3 +12,11 @@ def record(tmp_path, monkeypatch):
     record = tmp_path / paths.WEIGHTS_FETCHED.format(model="planted")
     record.parent.mkdir(parents=True)
     return record
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of one file stay in one process, as do all that use the one long run of the workflow; that goes first."""
+    items.sort(key=lambda item: "finished" not in item.fixturenames)
+    for item in items:
+        group = "finished" if "finished" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

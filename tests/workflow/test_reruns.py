@@ -39,7 +39,7 @@ def test_an_unrelated_module_reruns_nothing(project):
 
 
 def test_an_engine_reruns_its_own_stage_and_what_follows(project):
-    file = project.path / "src/discern/analysis/umap.py"
+    file = project.path / "src/discern/analysis/umap/embedding.py"
     file.write_text(file.read_text() + "\n\nPLANTED = 1\n")
     assert project.plan().rules == {"embed_umap": N_MODELS, "render_report": 1}
 
