@@ -6,6 +6,7 @@ import pytest
 from planted_cells import planted, write_cell
 from sklearn.metrics import accuracy_score, f1_score
 
+from discern.analysis import compare
 from discern.analysis.compare import Predicted, compare_cells, compare_models
 from discern.config import CompareSettings
 from discern.contracts import COMPARISONS, PREDICTIONS, read_table, write_table
@@ -61,6 +62,21 @@ def test_differences_and_intervals_equal_a_loop_over_resamples():
         low, high = np.quantile([difference(draw) for draw in draws], [0.025, 0.975])
         assert rows[metric]["difference"] == pytest.approx(difference(np.arange(40)))
         assert (rows[metric]["low"], rows[metric]["high"]) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize("portion", [1, 130, 1000, 10**6])  # draws at once, of 60 x 41
+def test_portions_of_resamples_change_nothing(portion, monkeypatch):
+    true = np.random.default_rng(3).integers(0, 3, 41).astype(np.int32)  # odd: draws go in halves of words
+    cells = [cell(name, true, [share, share], i) for i, (name, share) in enumerate([("a", 0.9), ("b", 0.6)])]
+    settings = CompareSettings(n_bootstrap=60, seed=5)
+    draws = np.random.default_rng(5).integers(41, size=(60, 41))
+    times = np.array([np.bincount(draw, minlength=41) for draw in draws])
+    whole = compare_cells(cells, cells[0].image_ids, settings)
+    monkeypatch.setattr(compare, "PORTION", portion)
+    found = list(compare.resamples(41, settings))
+    assert np.array_equal(np.concatenate(found), np.vstack([np.ones(41), times]))
+    assert max(p.size for p in found) <= max(portion, 41)
+    assert compare_cells(cells, cells[0].image_ids, settings) == whole
 
 
 def test_better_model_is_found_and_equal_models_are_not_told_apart():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ import pyarrow as pa
 from discern.analysis.metrics import METRICS, Counts
 from discern.config import CompareSettings
 from discern.contracts import COMPARISONS, MANIFEST, PREDICTIONS, ContractError, read_table, write_table
+
+PORTION = 2**22  # draws that are held at once, 32 MiB
 
 INTERVAL = (
     "95 % percentile interval of a paired bootstrap over the hold-out images (whole groups under the group "
@@ -74,11 +76,11 @@ def compare_cells(
         return []
     unit = np.unique(np.asarray(units), return_inverse=True)[1]
     n_units = int(unit.max()) + 1
-    generator = np.random.default_rng(settings.seed)
-    draws = generator.integers(n_units, size=(settings.n_bootstrap, n_units))
-    times = np.array([np.bincount(draw, minlength=n_units) for draw in draws], dtype=np.float64)
-    times = np.vstack([np.ones(n_units), times])  # first the hold-out itself
-    scores = [resampled_scores(cell, unit, times) for cell in cells]
+    portions: list[list[dict[str, np.ndarray]]] = [[] for _ in cells]
+    for times in resamples(n_units, settings):
+        for found, cell in zip(portions, cells, strict=True):
+            found.append(resampled_scores(cell, unit, times))
+    scores = [{name: np.concatenate([p[name] for p in found]) for name in METRICS} for found in portions]
     rows = []
     for metric in METRICS:
         for a, b in itertools.combinations(range(len(cells)), 2):
@@ -96,6 +98,19 @@ def compare_cells(
                 }
             )
     return rows
+
+
+def resamples(n_units: int, settings: CompareSettings) -> Iterator[np.ndarray]:
+    """How often each unit is drawn: portions of float64 (resamples, units), the hold-out itself first.
+
+    Portions bound the memory, and change nothing: the draws are those of one call for all resamples.
+    """
+    yield np.ones((1, n_units))
+    generator = np.random.default_rng(settings.seed)
+    size = max(1, PORTION // n_units)
+    for start in range(0, settings.n_bootstrap, size):
+        draws = generator.integers(n_units, size=(min(size, settings.n_bootstrap - start), n_units))
+        yield np.array([np.bincount(draw, minlength=n_units) for draw in draws], dtype=np.float64)
 
 
 def resampled_scores(cell: Predicted, unit: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from PIL import UnidentifiedImageError
 
 from discern.data.pictures.containers import file_behind
@@ -33,6 +35,8 @@ class NotDicom(Exception):
 def explained(name: str, error: Exception) -> DiscernError:
     """The message for a file or locator that could not be read because of ``error``."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
+    # Pillow prints where bytes lie in memory; records of the same files shall be equal.
+    first = re.sub(r" <_io\.BytesIO object at 0x[0-9a-f]+>", "", first)
     seen, repair = first, AGAIN
     # Bytes inside another file have no beginning of their own to look at.
     if isinstance(error, (UnidentifiedImageError, NotDicom)) and str(file_behind(name)) == name:

@@ -7,9 +7,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -30,8 +29,7 @@ CHUNK = 0.4  # seconds of work that are handed out at once
 LARGEST = 512  # images in a chunk
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(NamedTuple):
     """A row whose picture or volume decodes. ``pixels`` is equal where two of them are."""
 
     row: Row
@@ -39,8 +37,7 @@ class Inspected:
     pixels: str
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(NamedTuple):
     """A row whose picture, mask or boxes cannot be used, and why."""
 
     row: Row

@@ -20,6 +20,7 @@ from discern.data.pictures.images import MADE, SUFFIXES, Pictures, decode, pixel
 from discern.data.pictures.render import render
 from discern.data.pictures.volumes import is_volume, mode, open_volume, voxel_digest
 from discern.data.preparation.hashing import Strip, flat, perceptual_hashes, shrink
+from discern.data.preparation.plain_jpeg import decode_plain
 from discern.errors import DiscernError, problem
 from discern.fingerprint import code_digest, digest
 
@@ -134,14 +135,14 @@ def _inspect_file(pictures: Pictures, row: Row) -> tuple[Seen, Image.Image]:
     """The same for one picture in a file of its own, as most are: it is read once."""
     file = os.path.join(pictures.root, row.path)
     try:
-        with open(file, "rb") as handle:
+        with open(file, "rb", buffering=0) as handle:
             status = os.fstat(handle.fileno())
             data = handle.read()
     except FileNotFoundError as error:
         raise problem(file, "no such file", repair="fetch the data set again") from error
     except OSError as error:
         raise problem(file, f"cannot be read ({error})") from error
-    image, mode = decode(file, pictures.decoding, data)
+    image, mode = decode_plain(data, pictures.decoding.max_pixels) or decode(file, pictures.decoding, data)
     sha256 = hashlib.sha256(data).hexdigest()
     sources = f"{status.st_size}:{status.st_mtime_ns}"
     return Seen(row.path, None, sources, "", sha256, *image.size, mode, 0, None, None), shrink(image)

@@ -76,9 +76,9 @@ class Inspections:
     def write(self, now: bool = True) -> None:
         """Write what is pending; if not ``now``, only when some seconds have passed."""
         if self._pending and (now or time.monotonic() - self._written > SECONDS):
-            columns = {name: [getattr(seen, name) for _, seen in self._pending] for name in FIELDS}
-            columns["key"] = [key for key, _ in self._pending]
-            columns["rule"] = [self._rule] * len(self._pending)
+            keys, seen = zip(*self._pending, strict=True)
+            columns = dict(zip(FIELDS, zip(*seen, strict=True), strict=True))
+            columns |= {"key": keys, "rule": (self._rule,) * len(keys)}
             self._write(pa.table(columns, schema=SCHEMA))
             self._pending = []
             self._written = time.monotonic()
@@ -143,7 +143,7 @@ class Inspections:
 
 
 def _key(row: Row) -> str:
-    return "\0".join(sources_of(row))
+    return "\0".join(sources_of(row)) if row.mask_paths else row.path
 
 
 def _latest(tables: list[pa.Table]) -> pa.Table:
