@@ -6,6 +6,7 @@ CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUDY ?= config/demo.yaml
 BIN := .venv/bin
 TEST := .venv-test/bin
+BENCH := .venv-bench/bin
 ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml envs/mammo_clip.yaml
 
 .PHONY: setup demo test lint types unit test-full parity bench throughput lock schemas clean
@@ -59,11 +60,23 @@ parity: .venv-test/.ready
 	DISCERN_PARITY=$(CURDIR)/results/parity $(TEST)/python -m pytest -m "full or not full" tests/parity
 	$(TEST)/python -m tests.parity.table results/parity
 
-bench: .venv-test/.ready
-	$(TEST)/python -m benchmarks
+# Peers have an environment of their own: the pins of the tests and benchmarks/peers.txt. A peer whose
+# requirements contradict the pins comes without them; one that cannot be had is left out.
+.venv-bench/.ready: .venv-test/.ready benchmarks/peers.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-bench
+	$(BIN)/uv pip install --quiet --python $(BENCH)/python \
+	  -r requirements.txt -r .venv-test/pins.txt -e '.[dev]'
+	grep -v '^ *\(#\|$$\)' benchmarks/peers.txt | while read -r peer; do \
+	  $(BIN)/uv pip install --quiet --python $(BENCH)/python -c .venv-test/pins.txt "$$peer" 2> /dev/null \
+	  || $(BIN)/uv pip install --quiet --python $(BENCH)/python --no-deps "$$peer" \
+	  || echo "left out: $$peer"; done
+	touch $@
 
-throughput: .venv-test/.ready
-	$(TEST)/python -m benchmarks.throughput
+bench: .venv-bench/.ready
+	$(BENCH)/python -m benchmarks --write $(SECTION)
+
+throughput: .venv-bench/.ready
+	$(BENCH)/python -m benchmarks.throughput
 
 lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 pyproject.toml -o requirements.txt
@@ -72,4 +85,4 @@ schemas: setup
 	$(BIN)/python -m discern schemas
 
 clean:
-	rm -rf .venv .venv-test
+	rm -rf .venv .venv-test .venv-bench

@@ -1,11 +1,14 @@
 """Measure the engines beside their peers: ``python -m benchmarks [SECTION ...] [--write] [--quick]``.
 
 Prints Markdown tables of ratios; ``--write`` puts them, with the machine's description, into
-docs/performance.md.
+docs/performance.md. A section that fails is told at the end and costs no other; its old table stays.
 """
 
 import argparse
 import importlib
+import sys
+import time
+import traceback
 from pathlib import Path
 
 from benchmarks.side_by_side import machine, replace_section
@@ -13,7 +16,7 @@ from benchmarks.side_by_side import machine, replace_section
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 
 #: Modules of this package with a function ``tables(quick)``, in the order of the page.
-SECTIONS = ["svm", "umap", "prepare"]
+SECTIONS = ["svm", "umap", "rise", "extraction", "prepare", "workflow"]
 
 
 def main() -> None:
@@ -26,11 +29,24 @@ def main() -> None:
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"unknown section {sorted(unknown)}; allowed: {SECTIONS}")
     print(machine() + "\n")
-    for name in options.sections or SECTIONS:
+    failed = [name for name in options.sections or SECTIONS if not _section(name, options)]
+    if failed:
+        sys.exit(f"sections that failed: {', '.join(failed)}")
+
+
+def _section(name: str, options: argparse.Namespace) -> bool:
+    """Measure, print and write one section; False if it failed."""
+    started = time.perf_counter()
+    try:
         tables = importlib.import_module(f"benchmarks.{name}").tables(options.quick)
         print("\n".join(map(str, tables)), flush=True)
         if options.write:
             replace_section(PAGE, name, tables)
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return False
+    print(f"section {name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    return True
 
 
 if __name__ == "__main__":

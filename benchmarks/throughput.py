@@ -1,8 +1,10 @@
 """Images per second of model cards, with random weights: ``python -m benchmarks.throughput [MODEL ...]``.
 
-Speed does not depend on the weights' values. The whole extraction (read, decode, preprocess, encode, write)
-is set against the encoder alone on the same pictures, in turn, and half precision against float32.
+For a machine with an accelerator, or without. Speed does not depend on the weights' values. The whole
+extraction (read, decode, preprocess, encode, write) is set against the slower of reading alone and
+encoding alone on the same pictures, in turn, in float32 and in half precision.
 Prints a Markdown table; the numbers hold for the machine in its first line and no other.
+ViT-L/14-336: ``python -m benchmarks.throughput clip_l14 --images 512 --size 1000 --batch auto``.
 """
 
 import argparse
@@ -10,88 +12,59 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from benchmarks.extraction_parts import encoding, reading, seconds
+from benchmarks.pictures import manifest, pictures
 from benchmarks.side_by_side import processor
-from discern.contracts import FEATURES, MANIFEST, read_table, write_table
-from discern.encoders.base import Encoder, load_encoder, thread_count
-from discern.encoders.preprocess import apply
-from discern.encoders.record import write_record
+from discern.contracts import FEATURES, MANIFEST, read_table
+from discern.data.pictures.images import Pictures
+from discern.encoders.base import Encoder, load_encoder, thread_count, transform_of
 from discern.features.extract import extract_features
-from discern.files import sha256_file
+from discern.features.precision import deviation
+from discern.features.reading import Reader
 from discern.registry import Registry
 
 SMALL = ["vgg16", "resnet50", "clip_b16", "biomedclip", "make", "flair", "cxr_clip"]
 ROUNDS = 3
 
 
-def pictures(folder: Path, n: int, size: int) -> list[Path]:
-    """Photographs-like noise pictures, PNG, RGB."""
-    rng = np.random.default_rng(0)
-    files = []
-    for i in range(n):
-        small = rng.integers(0, 256, (size // 8, size // 8, 3), dtype=np.uint8)
-        files.append(folder / f"{i:04d}.png")
-        Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC).save(files[-1])
-    return files
-
-
-def manifest(folder: Path, files: list[Path]) -> Path:
-    """A manifest of these pictures."""
-    n = len(files)
-    columns = {name: [None] * n for name in MANIFEST.columns} | {
-        "image_id": [f.stem for f in files],
-        "path": [f.name for f in files],
-        "sha256": [sha256_file(f) for f in files],
-        "label": [0] * n,
-        "label_name": ["none"] * n,
-        "width": [Image.open(f).width for f in files],
-        "height": [Image.open(f).height for f in files],
-        "mode": ["RGB"] * n,
-    }
-    write_table(MANIFEST, folder / "manifest.parquet", columns, {"dataset": "noise", "root": str(folder)})
-    return folder / "manifest.parquet"
-
-
-def half(encoder: Encoder, batch: np.ndarray) -> tuple[float, float]:
-    """Seconds of the batch under bfloat16 autocast, largest feature difference relative to float32."""
-    import torch
-
-    exact = encoder.encode(batch)
-    with torch.autocast(torch.device("cuda" if torch.cuda.is_available() else "cpu").type, torch.bfloat16):
-        encoder.encode(batch)
-        started = time.perf_counter()
-        rounded = encoder.encode(batch)
-        seconds = time.perf_counter() - started
-    return seconds, float(np.abs(rounded - exact).max() / np.abs(exact).max())
-
-
-def measure(name: str, folder: Path, files: list[Path], table: Path) -> list[str]:
+def measure(name: str, precision: str, folder: Path, wanted: int | str) -> list[str]:
     """One row of the table."""
     card = Registry(["registry"]).models[name]
-    spec = card.extraction_spec()
+    spec = card.extraction_spec() | ({} if precision == "float32" else {"precision": precision})
     spec["loader"] |= {"keys": "random", "seed": 0}
-    write_record(name, [], folder / "weights.json")
+    table, about = read_table(MANIFEST, folder / "manifest.parquet")
+    reader = Reader(table.to_pylist(), Pictures.of(about), transform_of(spec))
     encoder = load_encoder(spec, {})
-    batch = np.stack([apply(Image.open(f), card.transform) for f in files[: card.batch_size]])
-    encoder.encode(batch[:2])
-    whole, alone = [], []
+    files = (folder / "manifest.parquet", folder / "weights.json", folder / "out.parquet")
+    n, chosen = table.num_rows, wanted or card.batch_size
+    extract_features(spec, *files, chosen)  # warms up, and chooses the batch
+    batch = _stacked(reader, encoder, min(n, read_table(FEATURES, files[2])[1]["batch_size"]))
+    encoder.encode(batch)
+    whole, read, alone = [], [], []
     for _ in range(ROUNDS):
-        extract_features(spec, table, folder / "weights.json", folder / "out.parquet", card.batch_size)
-        whole.append(read_table(FEATURES, folder / "out.parquet")[1]["images_per_second"])
-        started = time.perf_counter()
-        encoder.encode(batch)
-        alone.append(len(batch) / (time.perf_counter() - started))
-    seconds, difference = half(encoder, batch)
-    shares = [w / a for w, a in zip(whole, alone, strict=True)]
+        extract_features(spec, *files, chosen)
+        whole.append(read_table(FEATURES, files[2])[1]["images_per_second"])
+        read.append(n / seconds(lambda: reading(reader, n))[0])
+        alone.append(n / seconds(lambda: encoding(encoder, batch, n))[0])
+    shares = [w / min(r, a) for w, r, a in zip(whole, read, alone, strict=True)]
+    far = deviation(encoder.encode(batch), encoder.exact(batch))
+    rates = [statistics.median(rate) for rate in (whole, read, alone)]
     return [
-        name, str(card.batch_size), f"{statistics.median(whole):.1f}", f"{statistics.median(alone):.1f}",
-        f"{statistics.median(shares):.0%}", f"{len(batch) / seconds:.1f}", f"{difference:.1e}",
+        name, precision, str(len(batch)), *(f"{rate:.1f}" for rate in rates),
+        f"{statistics.median(shares):.0%}", f"{far['max_relative']:.1e}", f"{1 - far['min_cosine']:.1e}",
     ]  # fmt: skip
+
+
+def _stacked(reader: Reader, encoder: Encoder, n: int) -> np.ndarray:
+    first = reader(0)
+    batch = encoder.buffer((n, *first.shape))
+    for i in range(n):
+        reader(i, batch[i])
+    return batch
 
 
 def main() -> None:
@@ -100,15 +73,20 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=SMALL)
     parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--batch", type=lambda n: n if n == "auto" else int(n), help="instead of the card's")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = pictures(folder, options.images, options.size)
-        table = manifest(folder, files)
-        rows = [measure(name, folder, files, table) for name in options.models]
-    print(f"{json.dumps(device())}, {options.images} PNG pictures of {options.size} px\n")
-    head = ["model", "batch", "extraction, images/s", "encoder alone, images/s", "share",
-            "bfloat16, images/s", "largest difference to float32"]  # fmt: skip
+        manifest(folder, pictures(folder / "images", [options.size] * options.images))
+        rows = [
+            measure(name, precision, folder, options.batch)
+            for name in options.models
+            for precision in options.precision
+        ]
+    print(f"{json.dumps(device())}, {options.images} JPEG pictures of {options.size} px\n")
+    head = ["model", "precision", "batch", "extraction, images/s", "reading alone", "encoding alone",
+            "extraction by the slower", "largest difference to float32", "1 - cosine"]  # fmt: skip
     for row in (head, ["---"] * len(head), *rows):
         print("| " + " | ".join(row) + " |")
 

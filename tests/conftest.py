@@ -15,7 +15,7 @@ def record(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of one file stay in one process, as do all that use the one long run of the workflow; that goes first."""
+    """One process a file, and one for all that use the long run of the workflow, which begins first."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
     for item in items:
         group = "finished" if "finished" in item.fixturenames else str(item.path)

@@ -138,7 +138,7 @@ def test_merging_replaces_lists_and_keeps_other_keys(tmp_path):
     study = read_study("config/demo.yaml", file)
     assert study.models == ["pixels32"]
     assert study.svm.t == [5]
-    assert study.svm.tolerance == 1e-6
+    assert study.svm.tolerance == 1e-9
     assert study.umap.n_neighbors == [15, 50]  # of the demo
 
 

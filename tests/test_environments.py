@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from discern.environments import build, environment_digest, read_environment
+from discern.environments import build, compile_imports, environment_digest, read_environment
 from discern.errors import DiscernError
 from discern.registry import Registry
 
@@ -79,6 +79,27 @@ def test_an_environment_is_built_and_locked(written, tmp_path):
     build(written("dependencies:\n  - python=3.11\n"), lock)
     assert lock.is_file()
     assert (lock.parent / "bin" / "python").exists()
+
+
+def test_what_the_pins_install_is_compiled_and_a_failing_import_is_only_told(written, tmp_path, capsys):
+    lock = tmp_path / "built" / "lock.txt"
+    build(written("dependencies:\n  - python=3.11\n"), lock)
+    site = next((lock.parent / "lib").glob("python*/site-packages"))
+    for name, text in (("planted", "import planted.used"), ("broken", "import nowhere"), ("other", "")):
+        (site / name).mkdir()
+        (site / name / "__init__.py").write_text(text)
+        (site / name / "used.py").write_text("")
+        (site / name / "idle.py").write_text("")
+        about = site / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "top_level.txt").write_text(name)
+    compile_imports(str(lock.parent / "bin" / "python"), ["planted[extra]==1", "broken==1"])
+    compiled = {f"{f.parents[1].name}.{f.name.split('.')[0]}" for f in site.glob("*/__pycache__/*.pyc")}
+    assert compiled & {f"{m}.{n}" for m in ("planted", "broken", "other") for n in ("used", "idle")} == {
+        "planted.used"
+    }
+    assert "broken: No module named 'nowhere'" in capsys.readouterr().err
 
 
 def test_a_failed_build_leaves_no_lock(written, tmp_path):

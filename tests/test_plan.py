@@ -92,3 +92,17 @@ def test_every_rule_has_its_script(plan):
         "build_tables", "compare_models", "compare_protocols", "render_report",
     } == set(rules)  # fmt: skip
     assert all(plan.script(rule).is_file() for rule in rules)
+
+
+def test_what_is_kept_belongs_to_its_own_model_and_rule(plan):
+    models = plan.study.models
+    assert len({plan.fingerprint(m) for m in models}) == len(models)
+    assert plan.encoder_code("extract_features", "pixels32") != plan.encoder_code("explain_rise", "pixels32")
+    assert plan.encoder_code("extract_features", "pixels32") != plan.encoder_code(
+        "extract_features", models[0]
+    )
+    assert plan.code("fit_svm") != plan.code("fit_svm", "discern.analysis.neighbours")
+    assert plan.command("fit_svm", "analysis", 2).endswith("fit_svm.py --threads 2")
+    assert plan.command("fit_svm", "data", 1).startswith(plan.python("data"))
+    fresh = Plan(plan.study)
+    assert [fresh.fingerprint(m) for m in models] == [plan.fingerprint(m) for m in models]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from discern.dataset_card import DatasetName
 from discern.errors import DiscernError, did_you_mean, problem
@@ -21,6 +21,8 @@ from discern.validation import Strict, load_yaml, parse
 Positive = Annotated[float, Field(gt=0)]
 Protocol = Literal["image", "group"]
 Selection = Literal["all"] | list[DatasetName]
+RiseEstimator = Literal["plain", "centred", "control_variate", "antithetic"]
+RisePrecision = Literal["card", "bfloat16", "float16"]
 
 
 class SplitSettings(Strict):
@@ -33,6 +35,13 @@ class SplitSettings(Strict):
     seed: int = 0  # the paper states none
 
 
+class ExtractSettings(Strict):
+    """How features are extracted; nothing here changes a number, so nothing is made again for it."""
+
+    look_ahead_mib: int = Field(default=256, gt=0)  # pictures waiting for the encoder, per job
+    picture_cache_gib: float = Field(default=0, ge=0)  # resized pictures kept for other models; 0: none
+
+
 class SvmSettings(Strict):
     """Linear SVM on standardised features, C = t * d / N."""
 
@@ -40,7 +49,7 @@ class SvmSettings(Strict):
     solver: Literal["newton", "liblinear"] = "newton"  # of squared_hinge_ovr; both solve LinearSVC's problem
     t: list[Positive] = Field(default=[1, 10, 100, 1000, 10000], min_length=1)
     selection: Literal["macro_f1", "accuracy"] = "macro_f1"
-    tolerance: Positive = 1e-6  # relative duality gap at which a fit ends
+    tolerance: Positive = 1e-9  # relative duality gap at which a fit ends
     max_iter: int = Field(default=200, gt=0)  # Newton steps; real features need some 10 to 30
     seed: int = 0
 
@@ -61,26 +70,44 @@ class UmapSettings(Strict):
         default=[0.0, 0.1, 0.25, 0.5, 0.8], min_length=1
     )
     metric: Literal["cosine"] = "cosine"
+    engine: Literal["umap-learn", "fused"] = "umap-learn"
+    exact_neighbors_up_to: int = Field(default=50_000, ge=0)  # images; above, pynndescent
     seed: int = 0
     quality_neighbors: int = Field(default=15, ge=1)
+    quality_sample: int = Field(default=2000, ge=1)  # points judged; all if the set has no more
 
 
 class RiseSettings(Strict):
     """Petsiuk et al. 2018: N random masks on a grid x grid lattice, each cell kept with probability p."""
 
     datasets: Selection = "all"
-    n_masks: int = Field(default=4096, gt=0)
+    n_masks: Annotated[int, Field(ge=4)] | Literal["auto"] = 4096  # auto: until standard_error is reached
+    max_masks: int = Field(default=4096, ge=4)  # of auto
+    standard_error: float = Field(default=0.2, gt=0, lt=1)  # of auto: share of a map's spread that is noise
     grid: int = Field(default=8, gt=0)
     p: float = Field(default=0.5, gt=0, lt=1)
-    estimator: Literal["published", "centred"] = "published"
+    estimator: RiseEstimator = "plain"
+    precision: RisePrecision = "card"  # of torch networks whose card says float32
     correct_per_class: int = Field(default=1, ge=0)
     wrong_per_class: int = Field(default=1, ge=0)
     max_images: int = Field(default=40, gt=0)  # per cell, over all classes
     protocol: Protocol = "image"
     fold: int = Field(default=0, ge=0)  # which fold's classifier is explained
     saliency_size: int = Field(default=56, gt=0)
-    batch_size: int = Field(default=16, gt=0)
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"  # 16 on a CPU, 128 on a GPU
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _pairs(self) -> RiseSettings:
+        if self.estimator == "antithetic":
+            if self.p != 0.5:
+                raise ValueError(
+                    f"estimator 'antithetic' is for p = 0.5, where complements are masks, not {self.p:g}"
+                )
+            field = "max_masks" if self.n_masks == "auto" else "n_masks"
+            if getattr(self, field) % 2:
+                raise ValueError(f"estimator 'antithetic' needs an even {field}, not {getattr(self, field)}")
+        return self
 
 
 class CompareSettings(Strict):
@@ -103,6 +130,7 @@ class Study(Strict):
     reference: str | None = None  # published tables to compare with: registry/reference/<name>.csv
     note: str = ""  # printed on top of the report
     split: SplitSettings = SplitSettings()
+    extract: ExtractSettings = ExtractSettings()
     svm: SvmSettings = SvmSettings()
     umap: UmapSettings = UmapSettings()
     rise: RiseSettings = RiseSettings()

@@ -166,6 +166,9 @@ RISE = Contract(
         "correct": pa.bool_(),
         "decision": pa.float64(),  # decision value of the predicted class, unmasked image
         "saliency": pa.list_(pa.float16()),  # row-major, metadata["saliency_size"] = [h, w]
+        "saliency_error": pa.list_(pa.float16()),  # its standard error, pixel by pixel
+        "standard_error": pa.float64(),  # share of the map's spread over its pixels that is sampling error
+        "n_masks": pa.int32(),  # that this image took
         "hottest_in_target": pa.bool_(),  # is the hottest pixel inside mask or box
         "target_share": pa.float64(),  # share of the hottest 5 % of pixels inside mask or box
         "target_area": pa.float64(),  # share of the picture that mask or box covers

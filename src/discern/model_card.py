@@ -234,7 +234,9 @@ class ModelCard(Titled):
     text_note: str = ""  # why there is no text tower, where that may surprise
     environment: Name = "torch"  # envs/<name>.yaml
     remote_code: bool = False  # runs code published with the weights; needs allow_remote_code in the study
-    batch_size: int = Field(default=32, gt=0)  # images at once; fewer need less memory
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of arithmetic; features stay float32
+    compile: bool = False  # by torch.compile; needs a C++ compiler, or a GPU
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 32  # images at once, at most
     gpu: bool = True  # asks for a GPU where the cluster has one
     params: int | None = Field(default=None, gt=0)  # of the modules that the default feature needs
     training: Training = Training()
@@ -250,6 +252,8 @@ class ModelCard(Titled):
             raise ValueError("preprocess: give either `preprocess` (pictures) or `volume` (volumes)")
         if self.remote_code and not COMMIT.fullmatch(str(getattr(self.weights, "revision", None))):
             raise ValueError("remote_code: code is only run from a hub repository at a pinned revision")
+        if self.loader.route in ("onnx", "pixels") and (self.precision != "float32" or self.compile):
+            raise ValueError(f"precision, compile: not with loader.route '{self.loader.route}'")
         if self.loader.route == "remote_code" and not self.remote_code:
             raise ValueError("remote_code: must be true with loader.route 'remote_code'")
         names = [*(f.name for f in self.features), *self.variants]
@@ -313,7 +317,10 @@ class ModelCard(Titled):
     def extraction_spec(self) -> dict[str, Any]:
         """The fields that the extracted features depend on, and no others."""
         spec = self.selected(self.feature.name) if self.feature.loader or self.feature.preprocess else self
-        return spec.model_dump(mode="json", include={"loader", "preprocess", "volume"}) | {
+        # Only where a card asks for it, so that a new choice leaves all other features as they are.
+        arithmetic = self.model_dump(include={"precision", "compile"}, exclude_defaults=True)
+        fields = spec.model_dump(mode="json", include={"loader", "preprocess", "volume"}) | arithmetic
+        return fields | {
             "name": self.name,
             "feature": self.feature.model_dump(include={"name", "d", "output"}),
             "weights": self.weights.model_dump(mode="json", exclude=WORDS),

@@ -16,6 +16,7 @@ ENVIRONMENT = "resources/envs/{env}/{digest}/lock.txt"
 MANIFEST = SHARED + "/manifests/{dataset}.parquet"
 INSPECTED = SHARED + "/inspected/{dataset}"  # what was found out about each file, kept for the next run
 MADE = SHARED + "/images/{dataset}"  # pictures made from files that only the preparation reads
+RESIZED = SHARED + "/resized"  # pictures resized for one model, kept for the next; may be deleted
 AUDIT = SHARED + "/manifests/{dataset}.audit.json"
 FEATURES = SHARED + "/features/{dataset}/{model}.parquet"
 

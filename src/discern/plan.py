@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,14 @@ class Plan:
     def __init__(self, study: Study, base: Path | str = ".", conda: bool = False):
         self.study, self.base, self.conda = study, Path(base), conda
         self.registry = Registry(study.registry)
-        self._environments: dict[str, str] = {}
+        self._known: dict[tuple[str, ...], str] = {}
+
+    def _once(self, make: Callable[..., str], *names: str) -> str:
+        """``make(*names)``, kept: the workflow asks for every job, and there are few answers."""
+        key = (make.__name__, *names)
+        if key not in self._known:
+            self._known[key] = make(*names)
+        return self._known[key]
 
     # ------------------------------------------------------------------ places
 
@@ -61,13 +69,14 @@ class Plan:
 
     def environment_file(self, env: str) -> str:
         """Absolute path of an environment's pins."""
+        return self._once(self._environment_file, env)
+
+    def _environment_file(self, env: str) -> str:
         return str((self.base / "envs" / f"{env}.yaml").resolve())
 
     def environment_digest(self, env: str) -> str:
         """Digest of an environment's pins."""
-        if env not in self._environments:
-            self._environments[env] = environment_digest(self.environment_file(env))
-        return self._environments[env]
+        return self._once(environment_digest, self.environment_file(env))
 
     def environment_lock(self, env: str) -> list[str]:
         """The file that proves an environment is built; none with conda, which proves it itself."""
@@ -77,13 +86,17 @@ class Plan:
 
     def python(self, env: str) -> str:
         """The interpreter of an environment."""
-        if self.conda:
-            return "python"
+        return "python" if self.conda else self._once(self._python, env)
+
+    def _python(self, env: str) -> str:
         return str(Path(self.environment_lock(env)[0]).parent / "bin" / "python")
 
     def command(self, rule: str, env: str, threads: int = 1) -> str:
         """Interpreter, script and threads: the beginning of every job's shell command."""
-        return f"{self.python(env)} {self.script(rule)} --threads {threads}"
+        return f"{self._once(self._command, rule, env)} --threads {threads}"
+
+    def _command(self, rule: str, env: str) -> str:
+        return f"{self.python(env)} {self.script(rule)}"
 
     def host_command(self, rule: str) -> str:
         """The same, run by the workflow's own interpreter (building environments)."""
@@ -93,6 +106,9 @@ class Plan:
 
     def code(self, rule: str, *modules: str) -> str:
         """Digest of the code that a rule runs."""
+        return self._once(self._code, rule, *modules)
+
+    def _code(self, rule: str, *modules: str) -> str:
         return code_digest(self.script(rule), *modules)
 
     def model(self, name: str) -> ModelCard:
@@ -103,6 +119,9 @@ class Plan:
 
     def weights_source(self, name: str) -> str:
         """What the fetched files of a model depend on: where from, and which tensors are wanted."""
+        return self._once(self._weights_source, name)
+
+    def _weights_source(self, name: str) -> str:
         card = self.model(name)
         return dump(
             {
@@ -154,6 +173,9 @@ class Plan:
 
     def encoder_code(self, rule: str, model: str) -> str:
         """Digest of a rule's code with the one loading route, and the module, that this model takes."""
+        return self._once(self._encoder_code, rule, model)
+
+    def _encoder_code(self, rule: str, model: str) -> str:
         loader = self.model(model).loader
         modules = [f"discern.encoders.{loader.route}_route"]
         own = ""
@@ -166,6 +188,9 @@ class Plan:
 
     def fingerprint(self, model: str) -> str:
         """What a feature file depends on beside its manifest: card, environment and code."""
+        return self._once(self._fingerprint, model)
+
+    def _fingerprint(self, model: str) -> str:
         card = self.model(model)
         code = self.encoder_code("extract_features", model)
         return digest([card.extraction_spec(), self.environment_digest(card.environment), code])

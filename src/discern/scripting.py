@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,4 +33,11 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
         main(options)
     except DiscernError as error:
         sys.exit(f"error: {error}")
-    log.info("done in %.1f s", time.perf_counter() - started)
+    log.info(
+        "done in %.1f s, %.1f s of CPU since the process began", time.perf_counter() - started, cpu_seconds()
+    )
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of those below it that have ended."""
+    return sum(os.times()[:4])

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from discern.analysis.linear import Classifier
-from discern.analysis.rise.explaining import area_mean, explain_cell, saliency_map, stored_size
+from discern.analysis.rise.explaining import area_mean, explain_cell, stored_size
 from discern.analysis.rise.masks import draw_masks
+from discern.analysis.rise.sampling import saliency_maps
 from discern.analysis.rise.targets import score_target
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, PREDICTIONS, RISE, read_table, write_json, write_table
@@ -24,7 +25,8 @@ class LinearPixels:
     """A real encoder: the features are the means of the four quarters of the picture."""
 
     d = 4
-    input_size = SIZE
+    input_size = (SIZE, SIZE)
+    device = "cpu"
 
     def encode(self, batch):
         self.largest = max(getattr(self, "largest", 0), len(batch))
@@ -45,6 +47,10 @@ def linear(coef, intercept):
     )
 
 
+def saliency_map(encoder, classifier, image, label, masks, estimator="plain", **options):
+    return saliency_maps(encoder, classifier, image, masks, estimator, **options).maps[label]
+
+
 @pytest.fixture
 def bright():
     """A picture above the mean colour everywhere, so that hiding any part lowers its feature."""
@@ -62,16 +68,22 @@ def test_heat_lies_on_the_only_quarter_that_matters(bright):
     assert against.target_share == 0
 
 
-def test_map_equals_the_published_sum(bright):
-    """All masks at full size, one product: what the sum over batches must come to."""
+def published_procedure(encoder, classifier, image, stack, p):
+    """Petsiuk et al.: all masks stored at full size, scores of all, one product with the masks, / N / p."""
+    scores = classifier.decision(encoder.encode(stack[:, None] * image))
+    flat = scores.T @ stack.reshape(len(stack), -1).astype(np.float64)
+    return flat.reshape(-1, *image.shape[1:]) / len(stack) / p
+
+
+@pytest.mark.parametrize(("n_masks", "p"), [(37, 0.4), (256, 0.5)])
+def test_maps_equal_the_published_procedure_on_the_same_masks(bright, n_masks, p):
     classifier = linear(np.random.default_rng(1).normal(size=(3, 4)), [0.5, -1, 2])
-    masks = draw_masks(37, 8, 0.4, (SIZE, SIZE), seed=2)
-    stack = np.empty((37, SIZE, SIZE), np.float32)
+    masks = draw_masks(n_masks, 8, p, (SIZE, SIZE), seed=2)
+    stack = np.empty((n_masks, SIZE, SIZE), np.float32)
     masks.fill(0, stack)
-    scores = classifier.decision(LinearPixels().encode(stack[:, None] * bright))[:, 2]
-    expected = np.tensordot(scores, stack, 1) / (37 * 0.4)
-    found = saliency_map(LinearPixels(), classifier, bright, 2, masks, batch_size=16)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    expected = published_procedure(LinearPixels(), classifier, bright, stack, p)
+    found = saliency_maps(LinearPixels(), classifier, bright, masks).maps
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_classifier_that_looks_at_nothing_gives_a_flat_map(bright):
@@ -85,16 +97,15 @@ def test_centring_removes_a_constant_and_keeps_the_contrast(bright):
     masks = draw_masks(200, 8, 0.5, (SIZE, SIZE), seed=0)
     coef = [[0, 0, 0, 0], [0, 4, 0, 0], [0, -4, 0, 0]]
 
-    def share(intercept, centred):
-        found = saliency_map(
-            LinearPixels(), linear(coef, [0, intercept, 0]), bright, 1, masks, centred=centred
-        )
+    def share(intercept, estimator):
+        classifier = linear(coef, [0, intercept, 0])
+        found = saliency_map(LinearPixels(), classifier, bright, 1, masks, estimator)
         return found, score_target(found, QUADRANT).target_share
 
-    without, with_constant = share(0, True), share(50, True)
+    without, with_constant = share(0, "centred"), share(50, "centred")
     np.testing.assert_allclose(with_constant[0] - 50, without[0], atol=1e-3)
     assert with_constant[1] > 0.9
-    assert share(50, False)[1] < 0.9
+    assert share(50, "plain")[1] < 0.9
 
 
 def test_no_batch_is_larger_than_asked(bright):
@@ -134,7 +145,7 @@ def test_the_informative_part_of_a_portrait_picture_is_found():
     picture = np.random.default_rng(1).uniform(0.5, 1, (3, *size)).astype(np.float32)
     masks = draw_masks(600, 8, 0.5, size, seed=0)
     looks = linear([[0.0], [4.0], [-4.0]], [0, 0, 0])
-    found = saliency_map(LowerFifth(), looks, picture, 1, masks, centred=True)
+    found = saliency_map(LowerFifth(), looks, picture, 1, masks, "centred")
     assert found.shape == size
     assert score_target(found, part).target_share > 0.9
 
@@ -235,7 +246,9 @@ def test_cell_keeps_its_contract_and_finds_the_quarter(cell):
     assert about["saliency_size"] == [16, 16]
     assert (about["model"], about["dataset"], about["images"]) == ("tiny_pixels", "noise", 3)
     for row in rows:
-        assert len(row["saliency"]) == 16 * 16
+        assert len(row["saliency"]) == len(row["saliency_error"]) == 16 * 16
+        assert row["n_masks"] == 400
+        assert 0 < row["standard_error"] < 0.9
         if row["image_id"] == "image_5":
             assert row["target_share"] is row["hottest_in_target"] is row["target_area"] is None
         else:
@@ -251,6 +264,21 @@ def test_same_seed_same_maps(cell):
     ]
     assert maps[0].equals(maps[1])
     assert not maps[0].equals(maps[2])
+
+
+def test_auto_stops_where_the_standard_error_is_small_enough(cell):
+    few = {"n_masks": "auto", "max_masks": 2048, "estimator": "antithetic", "standard_error": 0.2}
+    for row in explain(cell, SETTINGS.model_copy(update=few))[0].to_pylist():
+        assert row["n_masks"] == 256
+        assert row["standard_error"] <= 0.2
+        assert row["target_share"] is None or row["target_share"] > 0.9
+    all_of_them = few | {"estimator": "plain", "max_masks": 1000, "standard_error": 1e-6}
+    table = explain(cell, SETTINGS.model_copy(update=all_of_them))[0]
+    assert set(table["n_masks"].to_pylist()) == {1000}
+    more = [few | {"estimator": "centred", "standard_error": level} for level in (0.4, 0.2)]
+    used = [explain(cell, SETTINGS.model_copy(update=m))[0]["n_masks"].to_pylist() for m in more]
+    assert all(a <= b for a, b in zip(*used, strict=True))
+    assert used[0] != used[1]
 
 
 def test_wrong_fold_and_missing_images_are_named(cell):

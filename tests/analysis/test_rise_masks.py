@@ -79,3 +79,22 @@ def test_a_bank_is_far_smaller_than_its_masks():
     bank = draw_masks(4096, 8, 0.5, (224, 224), seed=0)
     held = bank.grids.nbytes + bank.offsets.nbytes + sum(weights.nbytes for weights in bank.weights)
     assert held < 4096 * 224 * 224 * 4 / 1000
+
+
+def test_every_second_mask_of_pairs_is_the_complement():
+    bank = draw_masks(20, 8, 0.5, (40, 32), seed=5, pairs=True)
+    masks = all_masks(bank)
+    np.testing.assert_allclose(masks[::2] + masks[1::2], 1, atol=1e-6)
+    np.testing.assert_array_equal(masks[::2], all_masks(draw_masks(10, 8, 0.5, (40, 32), seed=5)))
+
+
+def test_pairs_need_an_even_number_and_a_fair_coin():
+    with pytest.raises(ValueError, match="even number"):
+        draw_masks(7, 8, 0.5, (32, 32), seed=0, pairs=True)
+    with pytest.raises(ValueError, match=r"even number and p = 0\.5, not 8 and 0\.4"):
+        draw_masks(8, 8, 0.4, (32, 32), seed=0, pairs=True)
+
+
+def test_first_masks_are_those_of_the_whole_bank():
+    bank = draw_masks(12, 8, 0.5, (40, 32), seed=5)
+    np.testing.assert_array_equal(all_masks(bank.first(5)), all_masks(bank)[:5])

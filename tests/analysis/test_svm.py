@@ -11,11 +11,20 @@ from sklearn.svm import SVC, LinearSVC
 
 from discern.analysis.linear import load_classifier, predicted_labels
 from discern.analysis.svm import fold as svm_fold
-from discern.analysis.svm import squared_hinge
+from discern.analysis.svm import scikit
 from discern.analysis.svm.fitting import fit_cell, hold_out_scores
 from discern.analysis.svm.fold import Part, fit_fold
 from discern.config import SvmSettings
-from discern.contracts import FEATURES, PREDICTIONS, SCORES, SPLITS, feature_table, read_table, write_table
+from discern.contracts import (
+    FEATURES,
+    MANIFEST,
+    PREDICTIONS,
+    SCORES,
+    SPLITS,
+    feature_table,
+    read_table,
+    write_table,
+)
 from discern.errors import DiscernError
 
 SETTINGS = SvmSettings(t=[1, 100, 10000])
@@ -56,30 +65,6 @@ def test_fits_are_those_of_linear_svc_on_the_unreduced_features(n, d, k):
         assert candidate.record["relative_gap"] <= 1e-4
 
 
-def test_reduction_keeps_inner_products_and_maps_back():
-    rows = np.random.default_rng(0).normal(size=(20, 50))
-    reduced, basis = squared_hinge.reduce(rows)
-    assert reduced.shape == (20, 20)
-    np.testing.assert_allclose(reduced @ reduced.T, rows @ rows.T, atol=1e-10)
-    v = np.arange(20.0)
-    np.testing.assert_allclose(rows @ (basis @ v), reduced @ v, atol=1e-9)
-
-
-def test_gap_bounds_the_true_distance_from_the_optimum():
-    x, y = planted(80, 10, 2, distance=0.5)
-    rows, signs = np.column_stack([x - x.mean(0), np.ones(80)]), np.where(y == 1, 1.0, -1.0)
-
-    def objective(v):
-        return 0.5 * v @ v + 3 * np.sum(np.maximum(0, 1 - signs * (rows @ v)) ** 2)
-
-    optimum = squared_hinge.solve(rows, signs, 3, np.zeros(11))
-    assert optimum.relative_gap < 1e-6
-    for size in (1e-4, 1e-2, 1):
-        v = optimum.v + size * np.random.default_rng(1).normal(size=11)
-        true_gap = (objective(v) - objective(optimum.v)) / objective(v)
-        assert 0 < true_gap <= squared_hinge.relative_gap(rows, signs, v, 3)
-
-
 @pytest.mark.parametrize("t", [1, 100, 10000])
 def test_overlapping_classes_with_more_images_than_features_reach_the_optimum(t):
     x, y = planted(600, 40, 3, distance=0.3)
@@ -96,15 +81,80 @@ def test_same_image_under_two_labels_still_converges():
     np.testing.assert_allclose(candidate.classifier.decision(x[:2]), 0, atol=1e-3)
 
 
-def test_fit_that_did_not_converge_is_recorded_and_named(caplog):
+def test_exact_fit_that_did_not_reach_its_certificate_fails_by_name():
     x, y = planted(40, 100, 2, distance=0.1)
+    settings = SvmSettings(t=[1], max_iter=1)
+    with pytest.raises(
+        DiscernError, match=r"toy, fold 4, t = 1[\s\S]*relative gap[\s\S]*0\.0001[\s\S]*max_iter"
+    ):
+        fit_fold(Part(x, y), Part(x, y), names(2), settings, "toy, fold 4")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("options", [{"solver": "liblinear"}, {"estimator": "hinge_ovo"}])
+def test_fit_of_scikit_learn_that_stopped_early_is_recorded_and_named(options, caplog, monkeypatch):
+    monkeypatch.setattr(scikit, "LIBSVM_ITERATIONS", 10)
+    x, y = planted(200, 150, 2, distance=0.1)
     with caplog.at_level(logging.WARNING, "discern"):
         (candidate,) = fit_fold(
-            Part(x, y), Part(x, y), names(2), SvmSettings(t=[1], max_iter=1), "toy on planted, fold 4"
+            Part(x, y), Part(x, y), names(2), SvmSettings(t=[10000], **options), "toy, fold 4"
         )
     assert not candidate.record["converged"]
-    assert candidate.record["relative_gap"] > 1e-4
-    assert "toy on planted, fold 4, t = 1: not converged" in caplog.text
+    assert "toy, fold 4, t = 10000: not converged" in caplog.text
+
+
+def test_folds_in_threads_are_those_one_after_the_other(tmp_path):
+    x, y = planted(150, 30, 3, distance=1)
+    files = write_cell(tmp_path, x, y, names(3))
+    alone = fit(tmp_path, files)
+    tensors = [load_classifier(alone[3], fold) for fold in range(3)]
+    together = fit(tmp_path, files, threads=3)
+    assert together[2].equals(alone[2])
+    for fold, model in enumerate(tensors):
+        np.testing.assert_array_equal(load_classifier(together[3], fold).coef, model.coef)
+
+
+def test_other_folds_images_change_nothing_about_a_fold(tmp_path):
+    """Fold 0 learns from the others: its own images take part in choosing t alone."""
+    x, y = planted(150, 30, 3, distance=1)
+    files = write_cell(tmp_path, x, y, names(3))
+    settings = SvmSettings(t=[10])
+    model = load_classifier(fit(tmp_path, files, settings)[3], 0)
+    x[files.fold_of == 0] += 5
+    write_table(FEATURES, files.features, feature_table(files.ids, x), {"model": "toy", "dataset": "planted"})
+    again = load_classifier(fit(tmp_path, files, settings)[3], 0)
+    np.testing.assert_array_equal(again.coef, model.coef)
+
+
+@pytest.mark.parametrize(("d", "k"), [(200, 3), (12, 2), (12, 4)])
+def test_certificate_can_be_recomputed_from_the_files(tmp_path, d, k):
+    """Primal P and dual D of every fold, with alpha = 2 C slack, from features, splits and classifier."""
+    x, y = planted(150, d, k, distance=0.6)
+    files = write_cell(tmp_path, x, y, names(k))
+    rows, _, _, path = fit(tmp_path, files)
+    manifest, features = read_table(MANIFEST, files.manifest)[0], read_table(FEATURES, files.features)[0]
+    splits = read_table(SPLITS, files.splits)[0]
+    labels, raw = manifest["label"].to_numpy(), np.array(features["feature"].to_pylist(), dtype=np.float64)
+    role, fold_of = np.array(splits["role"].to_pylist()), np.array(splits["fold"].to_pylist(), dtype=float)
+    for row in rows:
+        train = (role == "train") & (fold_of != row["fold"])
+        model = load_classifier(path, row["fold"])
+        standardised = (raw[train] - model.mean) / model.scale
+        gaps = []
+        for label, w, b in zip([1] if k == 2 else range(k), model.coef, model.intercept, strict=True):
+            signs = np.where(labels[train] == label, 1.0, -1.0)
+            slack = np.maximum(0, 1 - signs * (standardised @ w + b))
+            alpha = 2 * row["C"] * slack
+            primal = 0.5 * (w @ w + b * b) + row["C"] * (slack @ slack)
+            from_alpha = (alpha * signs) @ standardised, alpha @ signs
+            norm = from_alpha[0] @ from_alpha[0] + from_alpha[1] ** 2
+            dual = alpha.sum() - 0.5 * norm - (alpha @ alpha) / (4 * row["C"])
+            gaps.append((primal - dual) / primal)
+            assert primal - dual >= -1e-9 * primal
+        assert max(gaps) <= 1e-6
+        assert max(gaps) == pytest.approx(row["relative_gap"], abs=1e-9)
+        assert all(fit["relative_gap"] <= 1e-6 for fit in row["validation"])
+        assert [fit["t"] for fit in row["validation"]] == SETTINGS.t
 
 
 def test_chosen_t_is_the_smallest_of_the_best():

@@ -4,53 +4,31 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from planted_pictures import NETWORK, PIXELS, SIZE, TRANSFORMER, planted, textured
 
+from discern.config import ExtractSettings, read_study
 from discern.contracts import FEATURES, MANIFEST, feature_matrix, read_table, write_table
 from discern.data.pictures.images import Pictures
-from discern.encoders.record import write_record
+from discern.encoders.base import load_encoder
+from discern.encoders.preprocess import apply
 from discern.errors import DiscernError
-from discern.features import extract
-from discern.features.extract import Batches, extract_features
+from discern.features.extract import extract_features
+from discern.features.precision import deviation
+from discern.model_card import Preprocess
+from discern.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
-N, SIZE = 23, 8
-PIXELS = {
-    "name": "thumbnail",
-    "loader": {"route": "pixels"},
-    "preprocess": {"resize": "squash", "size": SIZE, "channels": "grey", "interpolation": "box"},
-    "feature": {"name": "pixels", "d": SIZE * SIZE},
-}
 
 
 @pytest.fixture
 def project(tmp_path):
-    """N pictures, the i-th of grey level 10 i, listed in an order that is not the folder's."""
-    order = np.random.default_rng(0).permutation(N).tolist()
-    columns = {name: [None] * N for name in MANIFEST.columns}
-    for place, i in enumerate(order):
-        path = tmp_path / f"{i:02d}.png"
-        Image.new("RGB", (20, 10), (10 * i,) * 3).save(path)
-        row = {
-            "image_id": f"image_{i:02d}",
-            "path": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "label": 0,
-            "label_name": "a",
-            "width": 20,
-            "height": 10,
-            "mode": "RGB",
-        }
-        for name, value in row.items():
-            columns[name][place] = value
-    about = {"dataset": "planted", "root": str(tmp_path), "made": "", "decoding": {}}
-    write_table(MANIFEST, tmp_path / "manifest.parquet", columns, about)
-    write_record("thumbnail", [], tmp_path / "fetched.json")
-    return tmp_path
+    return planted(tmp_path)
 
 
 def run(project, batch_size=4, spec=PIXELS, **options):
@@ -86,13 +64,7 @@ def test_metadata_says_how(project):
 
 
 def test_batches_do_not_change_a_network_s_features(project):
-    spec = {
-        "name": "random",
-        "loader": {"route": "timm", "arch": "resnet10t", "keys": "random", "seed": 0},
-        "preprocess": {"resize": "squash", "size": 32},
-        "feature": {"name": "pooled", "d": 512},
-    }
-    one, five = run(project, 1, spec, device="cpu")[1], run(project, 5, spec, device="cpu")[1]
+    one, five = run(project, 1, NETWORK, device="cpu")[1], run(project, 5, NETWORK, device="cpu")[1]
     assert np.allclose(one, five, atol=1e-5 * np.abs(one).max())
     assert np.abs(np.diff(one, axis=0)).max() > 0
 
@@ -114,74 +86,79 @@ def test_a_feature_that_is_not_finite_names_its_image(project):
         run(project, spec=spec)
 
 
-class Small:
-    """An encoder whose memory holds ``room`` pictures; its feature is the pictures' mean."""
-
-    d, input_size, device = 1, (2, 2), "a small device"
-
-    def __init__(self, room, error):
-        self.room, self.error, self.sizes = room, error, []
-
-    def encode(self, batch):
-        self.sizes.append(len(batch))
-        if len(batch) > self.room:
-            raise self.error
-        return batch.mean(axis=(1, 2, 3))[:, None]
-
-
-PICTURES = np.random.default_rng(0).random((10, 3, 2, 2), np.float32)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        MemoryError(),
-        RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate 9 bytes"),
-    ],
-)
-def test_out_of_memory_halves_the_batch_and_goes_on(error, caplog):
-    encoder = Small(3, error)
-    batches = Batches(encoder, 10)
-    assert np.allclose(batches.encode(PICTURES)[:, 0], PICTURES.mean(axis=(1, 2, 3)))
-    assert encoder.sizes == [10, 5, 2, 2, 2, 2, 2]
-    assert "out of memory with 10 pictures" in caplog.text
-    assert "going on with 2" in caplog.text
-    encoder.sizes.clear()
-    batches.encode(PICTURES)
-    assert encoder.sizes == [2] * 5
-
-
-def test_one_picture_that_does_not_fit_is_an_error_with_the_figure():
-    error = RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
-    with pytest.raises(DiscernError, match=r"not even one picture of 2 x 2 px.*3\.00 GiB"):
-        Batches(Small(0, error), 4).encode(PICTURES)
-
-
-@pytest.mark.parametrize("text", ["mat1 and mat2 shapes", "CUDA error: an illegal memory access"])
-def test_other_errors_pass_through(text):
-    encoder = Small(0, RuntimeError(text))
-    with pytest.raises(RuntimeError, match=text):
-        Batches(encoder, 4).encode(PICTURES)
-    assert encoder.sizes == [4]
-
-
-def test_look_ahead_is_bounded(project):
-    decoded, ahead = [], []
+def plain_loop(project, spec, batch_size):
+    """What extraction is, without its machinery: one batch, and one picture, after the other."""
     table, about = read_table(MANIFEST, project / "manifest.parquet")
-    p = extract.Preprocess.model_validate(PIXELS["preprocess"])
-    rows, seen = table.to_pylist(), 0
-    store = Pictures.of(about)
+    store, p = Pictures.of(about), Preprocess.model_validate(spec["preprocess"])
+    encoder = load_encoder(spec, {}, "cpu")
+    paths = table["path"].to_pylist()
+    blocks = []
+    for start in range(0, len(paths), batch_size):
+        pictures = [apply(store.open(path), p) for path in paths[start : start + batch_size]]
+        blocks.append(encoder.encode(np.stack(pictures)))
+    return np.concatenate(blocks)
 
-    def counting(path):
-        decoded.append(path)
-        return store.open(path)
 
-    for batch in extract._pictures(rows, store, lambda image: extract.apply(image, p), 2, counting):
-        seen += len(batch)
-        ahead.append(len(decoded) - seen)
-    assert seen == N
-    assert max(ahead) <= 2 * (extract.LOOK_AHEAD + 1)
+@pytest.mark.parametrize("spec", [NETWORK, TRANSFORMER, PIXELS], ids=["network", "transformer", "pixels"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_equals_the_plain_loop_to_the_last_bit(project, monkeypatch, spec, threads):
+    textured(project)
+    expected = plain_loop(project, spec, 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    settings = ExtractSettings(look_ahead_mib=1)
+    assert np.array_equal(run(project, 4, spec, device="cpu", settings=settings)[1], expected)
+
+
+def test_a_damaged_image_is_named_and_ends_the_job(project):
+    table, about = read_table(MANIFEST, project / "manifest.parquet")
+    columns = table.to_pydict()
+    broken = project / columns["path"][13]
+    broken.write_bytes(broken.read_bytes()[:40])
+    columns["sha256"][13] = hashlib.sha256(broken.read_bytes()).hexdigest()
+    write_table(MANIFEST, project / "manifest.parquet", columns, about)
+    with pytest.raises(DiscernError, match=broken.name):
+        run(project)
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
+    assert not list(project.glob("features*"))
+
+
+def test_half_precision_says_how_far_it_is_from_float32(project):
+    textured(project)
+    exact = run(project, 4, TRANSFORMER, device="cpu")
+    assert exact[2]["precision"] == "float32"
+    assert "deviation" not in exact[2]
+    half = run(project, 4, TRANSFORMER | {"precision": "bfloat16"}, device="cpu")
+    assert half[2]["precision"] == "bfloat16"
+    assert half[2]["batch_size"] == 4
+    assert half[2]["deviation"] == deviation(half[1][:4], exact[1][:4])
+    assert half[2]["deviation"]["max_relative"] > 0
+
+
+def test_speed_is_no_part_of_what_features_depend_on():
+    study = read_study("config.yaml", "config/ci.yaml")
+    plan = Plan(study)
+    slow = ExtractSettings(look_ahead_mib=1, picture_cache_gib=9)
+    other = Plan(study.model_copy(update={"extract": slow}))
+    for model in study.models:
+        assert plan.fingerprint(model) == other.fingerprint(model)
+    # The workflow does not track params that take `input`; what it tracks has no word of these settings.
+    rule = (ROOT / "workflow" / "rules" / "features.smk").read_text().partition("rule extract_features")[2]
+    assert "settings=lambda wildcards, input: dump(STUDY.extract)" in rule
+    assert rule.count("STUDY") == 1
+
+
+def test_half_precision_has_a_fingerprint_of_its_own(monkeypatch):
+    study = read_study("config.yaml", "config/ci.yaml")
+    card = Plan(study).model("mobilenetv2")
+
+    def fingerprint(**wish):
+        plan = Plan(study)
+        monkeypatch.setattr(plan, "model", lambda _: card.model_copy(update=wish))
+        return plan.fingerprint("mobilenetv2")
+
+    wishes = [{}, {"precision": "bfloat16"}, {"precision": "float16"}, {"compile": True}]
+    assert len({fingerprint(**wish) for wish in wishes}) == 4
+    assert fingerprint(batch_size="auto") == fingerprint()
 
 
 def test_script_from_a_shell(project):
@@ -195,6 +172,8 @@ def test_script_from_a_shell(project):
         "--device": "cpu",
         "--fingerprint": "f",
         "--threads": 2,
+        "--settings": json.dumps({"look_ahead_mib": 1, "picture_cache_gib": 0.01}),
+        "--resized": project / "resized",
     }
     script = ROOT / "workflow" / "scripts" / "extract_features.py"
     command = [sys.executable, script, *[str(x) for pair in arguments.items() for x in pair]]

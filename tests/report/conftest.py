@@ -115,13 +115,13 @@ class Project:
         for i in range(n):
             Image.new("L", (64, 32), 5 * i).save(self.root / folder / f"{i}.png")
 
-    def features(self, dataset, model, n=4):
+    def features(self, dataset, model, n=4, **changes):
         table = contracts.feature_table([f"i{i:05d}" for i in range(n)], np.ones((n, 8)))
         about = {"model": model, "dataset": dataset, "d": 8, "feature": "pooled", "device": "cpu",
                  "preprocess": "RGB, squash to 32 x 32", "weights_digest": "abc", "versions": PACKAGES,
                  "dtype": "float32", "images_per_second": 42.0}  # fmt: skip
         file = self.root / paths.FEATURES.format(dataset=dataset, model=model)
-        contracts.write_table(contracts.FEATURES, file, table, about)
+        contracts.write_table(contracts.FEATURES, file, table, about | changes)
 
     def scores(self, study, dataset, model, accuracy, macro_f1=None, protocol="image", converged=True):
         k, macro_f1 = len(accuracy), accuracy if macro_f1 is None else macro_f1

@@ -20,7 +20,7 @@ from discern.report.rise_sheet import (
     overlay,
 )
 
-ABOUT = {"estimator": "published", "n_masks": 256, "grid": 8, "p": 0.5, "fold": 0}
+ABOUT = {"estimator": "plain", "n_masks": 256, "grid": 8, "p": 0.5, "fold": 0}
 
 
 def hot_corner():
@@ -34,6 +34,8 @@ def panel(index=0, target=None):
         "image_id": f"a_very_long_image_name_{index:04}" * 3,
         "correct": index % 2 == 0,
         "decision": 1.25,
+        "standard_error": 0.034,
+        "n_masks": 256,
         "target_share": None if target is None else 0.6,
         "target_area": None if target is None else 0.1,
     }
@@ -125,6 +127,9 @@ def cell(tmp_path):
         "correct": [False],
         "decision": [1.0],
         "saliency": [hot_corner().ravel().astype(np.float16)],
+        "saliency_error": [np.zeros(56 * 56, np.float16)],
+        "standard_error": [0.034],
+        "n_masks": [256],
         "hottest_in_target": [True],
         "target_share": [1.0],
         "target_area": [0.25],
@@ -166,6 +171,7 @@ def test_a_portrait_view_keeps_its_proportions(cell):
     table, about = read_table(RISE, cell / "rise.parquet")
     columns = table.to_pydict()
     columns["saliency"] = [hot_corner()[:, :34].ravel().astype(np.float16)]
+    columns["saliency_error"] = [np.zeros(56 * 34, np.float16)]
     write_table(RISE, cell / "portrait.parquet", columns, about | {"saliency_size": [56, 34]})
     transform = Preprocess(resize="squash", size=(80, 48))
     files = cell / "portrait.parquet", cell / "manifest.parquet"

@@ -61,6 +61,8 @@ def full(small):
     rise = {
         "image_id": ["a", "b", "c"], "true": [0, 0, 1], "predicted": [0, 1, 1],
         "correct": [True, False, True], "decision": [0.1] * 3, "saliency": [np.zeros(4, "float16")] * 3,
+        "saliency_error": [np.zeros(4, "float16")] * 3, "standard_error": [0.01, 0.02, 0.03],
+        "n_masks": [64] * 3,
         "hottest_in_target": [True, False, None], "target_share": [0.6, 0.2, None],
         "target_area": [0.1, 0.1, None],
     }  # fmt: skip
@@ -98,10 +100,10 @@ def test_shows_planted_results(full):
     words = " ".join(" ".join(Outline(render(*full)).words).split())
     assert "90.0 ± 2.0" in words
     assert "best / image" not in words.replace("ct / best / image", "")
-    assert "fit_svm 1 1 min 30 s 1 min 30 s 123 MB ct / best / image" in words
+    assert "fit_svm 100 % 1 min 30 s 1 — — 123 MB — — 1 min 30 s ct / best / image" in words
     assert "9999" not in words
     assert "2 h 46 min" not in words  # the other study's job
-    assert "40.0 % 10.0 % 4.00 50 %" in words
+    assert "64 2 % 2 40.0 % 10.0 % 4.00 50 %" in words  # masks, noise, targets and what was hit
     assert "1 of 1 pairs differ" in words
     assert "0 of 1 pairs differ" in words
     assert "timm 1.0.31" in words
@@ -190,3 +192,11 @@ def test_words_follow_the_settings():
 def test_numbers_as_words():
     assert [duration(s) for s in (12.34, 754, 8000)] == ["12.3 s", "12 min 34 s", "2 h 13 min"]
     assert [signed(v) for v in (1.26, -3.0, -0.01)] == ["+1.3", "−3.0", "0.0"]
+
+
+def test_half_precision_is_told_with_what_it_changed(small):
+    project, study = small
+    project.features("ct", "best", precision="bfloat16", deviation={"max_relative": 0.0123})
+    page = render(project, study)
+    assert "bfloat16; features differ from float32 by up to 1.2e-02 of their largest value" in page
+    assert page.count("<dt>Arithmetic</dt>") == 1

@@ -78,6 +78,7 @@ rule embed_umap:
         PLAN.log(paths.CELL_LOG, "embed_umap"),
     benchmark:
         PLAN.benchmark(paths.CELL_LOG, "embed_umap")
+    threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 5000 else 5
     conda:
         pins("analysis")
     params:

@@ -1,5 +1,6 @@
 """Study, plan and the few functions that turn wildcards into the plan's values."""
 
+import gc
 from types import SimpleNamespace
 
 from snakemake.io import IOFile
@@ -10,6 +11,10 @@ from discern.config import load_study
 from discern.errors import DiscernError
 from discern.locks import release_stale_lock
 from discern.plan import Plan, dump
+
+# The DAG is made of objects that live as long as the process: Python need not look through all of
+# them whenever some are added.
+gc.set_threshold(200_000, 20, 20)
 
 CONFIG_FILES = list(dict.fromkeys(["config.yaml", *map(str, workflow.overwrite_configfiles)]))
 USES_CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method

@@ -3,6 +3,8 @@ rule build_environment:
         paths.ENVIRONMENT,
     log:
         PLAN.log(paths.ENVIRONMENT_LOG, "build_environment"),
+    benchmark:
+        PLAN.benchmark(paths.ENVIRONMENT_LOG, "build_environment")
     localrule: True
     conda:
         pins("analysis")  # for the linter: with --use-conda no job asks for this rule

@@ -44,7 +44,11 @@ rule extract_features:
         spec=lambda wildcards: dump(PLAN.model(wildcards.model).extraction_spec()),
         fingerprint=lambda wildcards: PLAN.fingerprint(wildcards.model),
         batch=lambda wildcards, input: PLAN.model(wildcards.model).batch_size,
+        # How, not what: as functions of `input` these are not tracked.
+        settings=lambda wildcards, input: dump(STUDY.extract),
+        resized=lambda wildcards, input: paths.RESIZED,
     shell:
         "{params.run} --spec {params.spec:q} --manifest {input.manifest:q} --weights {input.weights:q}"
         " --batch-size {params.batch} --device auto --fingerprint {params.fingerprint}"
+        " --settings {params.settings:q} --resized {params.resized}"
         " --out {output:q} > {log} 2>&1"

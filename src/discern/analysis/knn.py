@@ -1,7 +1,4 @@
-"""Exact cosine neighbours and the trustworthiness of maps, in blocks of rows. NumPy only.
-
-Memory is a block of distances, not N x N, and one sorting of all distances judges every map of a grid.
-"""
+"""Nearest neighbours by cosine distance, exact and approximate, in blocks of rows: never N x N in memory."""
 
 from __future__ import annotations
 
@@ -19,48 +16,71 @@ def unit_vectors(features: np.ndarray) -> np.ndarray:
     return wide / np.linalg.norm(wide, axis=1, keepdims=True)
 
 
-def distance_blocks(unit: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def distance_blocks(unit: np.ndarray, rows: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (first row, cosine distances (rows, N) float64); a point's distance to itself is -1.
 
     Rounded to 12 digits, so that equal vectors are at distance 0 whatever the order of summation.
+    ``rows``: numbers of the points whose distances are wanted, all by default; "first" counts these.
     """
+    chosen = np.arange(len(unit)) if rows is None else rows
     step = max(1, BLOCK_ENTRIES // len(unit))
-    for first in range(0, len(unit), step):
-        rows = unit[first : first + step]
-        distances = np.maximum(np.round(1 - rows @ unit.T, 12), 0)
-        distances[np.arange(len(rows)), np.arange(first, first + len(rows))] = -1
+    for first in range(0, len(chosen), step):
+        part = chosen[first : first + step]
+        distances = unit[part] @ unit.T
+        np.subtract(1, distances, out=distances)
+        np.maximum(np.round(distances, 12, out=distances), 0, out=distances)
+        distances[np.arange(len(part)), part] = -1
         yield first, distances
 
 
 def nearest(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices (N, k) int32 and distances (N, k) float32 of the k nearest, the point itself first.
 
-    Ties go to the lower index.
+    Exact: products in float32 only rule out points that are further than their error bound beyond the
+    k-th, and float64 decides among the rest, rounded as in ``distance_blocks``. Ties go to the lower index.
     """
-    indices = np.empty((len(unit), k), dtype=np.int32)
-    distances = np.empty((len(unit), k), dtype=np.float32)
-    for first, block in distance_blocks(unit):
-        limits = np.partition(block, k - 1, axis=1)[:, k - 1]
-        for row, (values, limit) in enumerate(zip(block, limits, strict=True), start=first):
-            near = np.flatnonzero(values <= limit)
-            indices[row] = near[np.argsort(values[near], kind="stable")[:k]]
-            distances[row] = np.maximum(values[indices[row]], 0)
+    from discern.analysis.umap.compiled import keep_compiled
+
+    keep_compiled()
+    from discern.analysis.umap.selection import decide
+
+    n, d = unit.shape
+    narrow = unit.astype(np.float32)
+    # Vectors, products, sums and the limit rounded to float32: d + 4 roundings of at most 2**-24 each.
+    error = 1.01 * (d + 4) * 2.0**-24
+    indices = np.empty((n, k), dtype=np.int32)
+    distances = np.empty((n, k), dtype=np.float32)
+    step = max(1, BLOCK_ENTRIES // n)
+    for first in range(0, n, step):
+        similar = narrow[first : first + step] @ narrow.T
+        last = first + len(similar)
+        decide(similar, first, unit, np.float32(2 * error), indices[first:last], distances[first:last])
     return indices, distances
 
 
-def trustworthiness(unit: np.ndarray, neighbours: list[np.ndarray]) -> list[float]:
-    """Venna & Kaski 2001 for several maps at once; equals scikit-learn's with metric="cosine".
+def nearest_approximately(features: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same by pynndescent (Dong et al. 2011) with umap-learn's choice of trees and iterations."""
+    from discern.analysis.umap.compiled import keep_compiled
 
-    unit: (N, d) rows of length 1; neighbours: per map the indices (N, k) of each point's k nearest in
-    the map, itself left out, k < N / 2.
-    """
-    n, k = neighbours[0].shape
-    penalties = np.zeros(len(neighbours))
-    for first, block in distance_blocks(unit):
-        order = np.argsort(block, axis=1, kind="stable")
-        ranks = np.empty_like(order)
-        np.put_along_axis(ranks, order, np.arange(n)[None, :], axis=1)  # 0 is the point itself
-        for place, found in enumerate(neighbours):
-            beyond = np.take_along_axis(ranks, found[first : first + len(block)], axis=1) - k
-            penalties[place] += beyond[beyond > 0].sum()
-    return (1 - penalties * 2 / (n * k * (2 * n - 3 * k - 1))).tolist()
+    keep_compiled()
+    from pynndescent import NNDescent
+
+    n = len(features)
+    search = NNDescent(
+        features,
+        metric="cosine",
+        n_neighbors=k,
+        random_state=np.random.RandomState(seed),
+        n_trees=min(64, 5 + round(n**0.5 / 20)),
+        n_iters=max(5, round(np.log2(n))),
+        max_candidates=60,
+        n_jobs=1,
+    )
+    indices, distances = search.neighbor_graph
+    # Among equal vectors the point itself may stand elsewhere, or miss: it is put first.
+    itself = indices == np.arange(n)[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    order = np.argsort(~itself, axis=1, kind="stable")
+    indices, distances = np.take_along_axis(indices, order, 1), np.take_along_axis(distances, order, 1)
+    indices[:, 0], distances[:, 0] = np.arange(n), 0
+    return indices.astype(np.int32), np.maximum(distances, 0).astype(np.float32)

@@ -30,6 +30,18 @@ class Encoder(Protocol):
         """Preprocessed pictures, float32 (B, C, H, W), or volumes (B, 1, D, H, W) -> features (B, d)."""
         ...
 
+    def exact(self, batch: np.ndarray) -> np.ndarray:
+        """The same in float32 and not compiled, whatever the card says."""
+        ...
+
+    def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
+        """An array, float32, not filled, in the memory and layout that ``encode`` takes fastest."""
+        ...
+
+    def concurrent(self, workers: int) -> bool:
+        """Whether ``encode`` may now run in that many threads at once, each on a core of its own."""
+        ...
+
 
 @dataclass(frozen=True)
 class Request:
@@ -42,6 +54,8 @@ class Request:
     d: int
     weights: dict[str, Path]
     device: str
+    precision: str = "float32"  # of the network's arithmetic; its parameters stay float32
+    compile: bool = False
 
 
 class FunctionEncoder:
@@ -57,14 +71,29 @@ class FunctionEncoder:
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
         """float32 (B, C, H, W) -> float32 (B, d); DiscernError if the encoder gives another shape."""
-        features = self._function(np.ascontiguousarray(batch, dtype=np.float32))
-        if features.shape != (len(batch), self.d):
+        return self.checked(self._function(np.ascontiguousarray(batch, dtype=np.float32)), len(batch))
+
+    def checked(self, features: np.ndarray, count: int) -> np.ndarray:
+        """The features as they are, float32 (count, d); DiscernError if they have another shape."""
+        if features.shape != (count, self.d):
             raise problem(
                 f"model '{self._model}'",
-                f"the encoder's output has shape {features.shape}, the card says ({len(batch)}, {self.d})",
+                f"the encoder's output has shape {features.shape}, the card says ({count}, {self.d})",
                 repair="correct d or output of this feature in the model card",
             )
         return np.ascontiguousarray(features, dtype=np.float32)
+
+    def exact(self, batch: np.ndarray) -> np.ndarray:
+        """The same in float32 and not compiled: here always."""
+        return self.encode(batch)
+
+    def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
+        """An array, float32, not filled, in the memory and layout that ``encode`` takes fastest."""
+        return np.empty(shape, np.float32)
+
+    def concurrent(self, workers: int) -> bool:
+        """Whether ``encode`` may now run in that many threads at once; here it has threads of its own."""
+        return workers == 1
 
 
 def transform_of(spec: dict[str, Any]) -> Preprocess | VolumePreprocess:
@@ -87,6 +116,8 @@ def load_encoder(spec: dict[str, Any], weights: dict[str, Path], device: str = "
         d=spec["feature"]["d"],
         weights=weights,
         device=device,
+        precision=spec.get("precision", "float32"),
+        compile=spec.get("compile", False),
     )
     route = request.loader.route
     try:

@@ -18,16 +18,36 @@ from discern.model_card import Preprocess
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)[:, None, None]
 
 
-def apply(image: Image.Image, p: Preprocess) -> np.ndarray:
-    """Picture of any size and mode -> float32 (C, *input_size); C is 1 for grey, else 3."""
-    pixels = _framed(image, p)
+def apply(image: Image.Image, p: Preprocess, out: np.ndarray | None = None) -> np.ndarray:
+    """Picture of any size and mode -> float32 (C, *input_size); C is 1 for grey, else 3.
+
+    ``out``: where the result is written, of that shape and type in any memory layout.
+    """
+    return scaled(framed(image, p), p, out)
+
+
+def framed(image: Image.Image, p: Preprocess) -> np.ndarray:
+    """Picture of any size and mode -> its pixels in the encoder's frame, (3, h, w), uint8 or float32.
+
+    All that costs time: what follows is arithmetic on a small array.
+    """
+    # Pillow would copy all pixels of a picture that is RGB already.
+    picture = image if image.mode == "RGB" else image.convert("RGB")
+    if p.prepare == "visionunite":
+        picture = _visionunite(picture)
+    return frame_picture(picture, p, pad_colour(p))
+
+
+def scaled(pixels: np.ndarray, p: Preprocess, out: np.ndarray | None = None) -> np.ndarray:
+    """What ``framed`` gave -> float32 (C, h, w), scaled and normalised; ``out`` as in ``apply``."""
     if p.channels == "grey":
         pixels = _grey(pixels)
     elif p.channels == "bgr":
         pixels = pixels[::-1]
     count = len(pixels)
     # In-place float32 arithmetic in torchvision's order keeps the last bit equal to it.
-    result = pixels.astype(np.float32)
+    result: np.ndarray = np.empty(pixels.shape, np.float32) if out is None else out
+    np.copyto(result, pixels)
     result /= np.float32(p.scale)
     if p.stretch:
         _stretch(result)
@@ -38,7 +58,7 @@ def apply(image: Image.Image, p: Preprocess) -> np.ndarray:
 
 def view(image: Image.Image, p: Preprocess) -> Image.Image:
     """The RGB picture that the encoder sees, before scaling: ``input_size`` pixels, 8 bits."""
-    pixels = _framed(image, p)
+    pixels = framed(image, p)
     if pixels.dtype != np.uint8:
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     if p.channels == "grey":
@@ -56,13 +76,6 @@ def apply_mask(mask: Image.Image | np.ndarray, p: Preprocess) -> np.ndarray:
     if isinstance(mask, Image.Image):
         return frame_mask(np.asarray(mask.convert("L")) > 127, p)
     return frame_mask(np.asarray(mask, dtype=bool), p)
-
-
-def _framed(image: Image.Image, p: Preprocess) -> np.ndarray:
-    picture = image.convert("RGB")
-    if p.prepare == "visionunite":
-        picture = _visionunite(picture)
-    return frame_picture(picture, p, pad_colour(p))
 
 
 def _visionunite(image: Image.Image) -> Image.Image:

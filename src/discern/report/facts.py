@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import statistics
@@ -72,7 +71,17 @@ def model_facts(card: ModelCard, study: Study, images: Callable[[str], str], roo
         "devices": ", ".join(sorted({a["device"] for a in found if a.get("device")})),
         "speed": statistics.median(speeds) if speeds else None,
         "digest": found[0].get("weights_digest", "")[:16] if found else "",
+        "arithmetic": _arithmetic(found),
     }
+
+
+def _arithmetic(found: list[dict[str, Any]]) -> str:
+    """What was not plain float32, and the most that it changed on any data set; empty for float32."""
+    moved = [a["deviation"]["max_relative"] for a in found if a.get("deviation")]
+    if not moved:
+        return ""
+    words = [found[0]["precision"], *(["compiled"] if found[0].get("compile") else [])]
+    return f"{', '.join(words)}; features differ from float32 by up to {max(moved):.1e} of their largest value"
 
 
 def _transform(card: ModelCard) -> str:
@@ -82,42 +91,6 @@ def _transform(card: ModelCard) -> str:
     size = " x ".join(map(str, p.size)) if isinstance(p.size, tuple) else str(p.size)
     size += "" if p.crop is None else f", crop {p.crop}"
     return f"{p.resize} to {size}, {p.interpolation}"
-
-
-def run_times(study: Study, root: Path) -> list[dict[str, Any]]:
-    """Per rule: jobs, summed and longest time in seconds with its job, peak memory in MB."""
-    environments = {p.stem for p in (root / "envs").glob("*.yaml")}
-    allowed = {*study.models, *study.datasets, *study.split.protocols, *environments}
-    jobs: dict[str, list[tuple[float, float | None, str]]] = defaultdict(list)
-    for base in (paths.SHARED, paths.STUDY.format(study=study.study)):
-        folder = root / base / "benchmarks"
-        for file in sorted(folder.rglob("*.tsv")):
-            parts = file.relative_to(folder).with_suffix("").parts
-            # Shared files of other studies are not this study's time.
-            if not all(part.split(".")[0] in allowed for part in parts[1:]):
-                continue
-            with file.open(encoding="utf-8", newline="") as handle:
-                row = next(csv.DictReader(handle, delimiter="\t"), {})
-            seconds, memory = _number(row.get("s")), _number(row.get("max_rss"))
-            if seconds is not None:
-                jobs[parts[0]].append((seconds, memory, " / ".join(parts[1:])))
-    result = []
-    for rule, rows in jobs.items():
-        longest, peaks = max(rows), [m for _, m, _ in rows if m is not None]
-        result.append(
-            {
-                "rule": rule, "jobs": len(rows), "total": sum(r[0] for r in rows), "longest": longest[0],
-                "longest_job": longest[2], "memory": max(peaks, default=None),
-            }
-        )  # fmt: skip
-    return sorted(result, key=lambda r: -r["total"])
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text or "")
-    except ValueError:
-        return None  # Snakemake writes NA or - for jobs too short to be sampled
 
 
 def versions(study: Study, registry: Registry, root: Path) -> list[tuple[str, dict[str, str]]]:
@@ -146,16 +119,24 @@ def versions(study: Study, registry: Registry, root: Path) -> list[tuple[str, di
 
 
 def rise_summary(study: Study, dataset: str, model: str, root: Path) -> dict[str, Any] | None:
-    """Mean target share against target area over the images that have a target, or None."""
+    """Mean target share against target area over the images that have a target, or None.
+
+    ``noise`` is the mean share of the maps' spread that is sampling error, in percent; ``masks`` the median
+    number of masks of an image.
+    """
     try:
         table, about = read_table(
             RISE, root / paths.RISE.format(study=study.study, dataset=dataset, model=model)
         )
     except ContractError:
         return None
-    rows = table.select(["correct", "hottest_in_target", "target_share", "target_area"]).to_pylist()
+    rows = table.drop(["saliency", "saliency_error"]).to_pylist()
     with_target = [r for r in rows if r["target_share"] is not None]
-    summary = {"n": len(rows), "correct": sum(r["correct"] for r in rows), "about": about, "targets": None}
+    summary = {
+        "n": len(rows), "correct": sum(r["correct"] for r in rows), "about": about, "targets": None,
+        "masks": statistics.median(r["n_masks"] for r in rows),
+        "noise": 100 * statistics.fmean(r["standard_error"] for r in rows),
+    }  # fmt: skip
     if with_target:
         share = statistics.fmean(r["target_share"] for r in with_target)
         area = statistics.fmean(r["target_area"] for r in with_target)

@@ -24,7 +24,12 @@ PAPER_MASKS = 4096
 WIDTH, MARGIN, GAP, PAIRS = 1000, 18, 22, 3
 PAIR = (WIDTH - 2 * MARGIN - (PAIRS - 1) * GAP) // PAIRS
 TILE = (PAIR - 4) // 2
-HEADER, CAPTION, FOOTER = 92, 72, 8
+HEADER, CAPTION, FOOTER = 92, 88, 8
+WORDS = {
+    "centred": "centred scores",
+    "control_variate": "control variate",
+    "antithetic": "control variate on antithetic pairs",
+}
 OUTLINE = (0, 229, 255)  # not among the colours of the heat
 
 
@@ -76,25 +81,34 @@ def _draw_panel(sheet: Image.Image, panel: Panel, left: int, top: int) -> None:
     sheet.paste(mark("arrow", 14), (int(end) + 6, line + 1))
     write(draw, (end + 26, line), shorten(predicted, font(14), half), 14, INK)
     write(draw, (left, line + 20), shorten(row["image_id"], font(12), PAIR, middle=True), 12, GREY)
-    score = f"decision {row['decision']:.3g}"
+    score = f"decision {row['decision']:.3g}; noise {100 * row['standard_error']:.2g} % of the map"
+    score += f", {row['n_masks']} masks"
+    write(draw, (left, line + 37), shorten(score, font(12), PAIR), 12, GREY)
     if row["target_share"] is not None:
         share, area = 100 * row["target_share"], 100 * row["target_area"]
-        score += f"; {share:.0f} % of the heat in target, area {area:.0f} %"
-    write(draw, (left, line + 37), score, 12, GREY)
+        write(draw, (left, line + 53), f"{share:.0f} % of the heat in target, area {area:.0f} %", 12, GREY)
+
+
+def _masks(about: dict[str, Any]) -> str:
+    """How many masks and which estimator, where they are not the paper's."""
+    if about["n_masks"] == "auto":
+        masks = f"masks until the noise is {100 * about['standard_error']:g} %, at most {about['max_masks']}"
+    else:
+        masks = f"{about['n_masks']} masks"
+        if about["n_masks"] < PAPER_MASKS:
+            masks += f" (reduced from the paper's {PAPER_MASKS})"
+    return masks if about["estimator"] == "plain" else f"{masks}, {WORDS[about['estimator']]}"
 
 
 def _draw_header(sheet: Image.Image, title: str, dataset: str, about: dict[str, Any], target: bool) -> None:
     draw = ImageDraw.Draw(sheet)
     room = WIDTH - 2 * MARGIN
     write(draw, (MARGIN, 14), shorten(f"{title} on {dataset}", font(20), room), 20, INK)
-    masks = f"{about['n_masks']} masks"
-    if about["n_masks"] < PAPER_MASKS:
-        masks += f" (reduced from the paper's {PAPER_MASKS})"
-    if about["estimator"] == "centred":
-        masks += ", centred scores"
     grid = about["grid"]
-    how = f"RISE, {masks}, grid {grid} x {grid}, p = {about['p']:g}, classifier of fold {about['fold']}"
-    write(draw, (MARGIN, 42), how, 13, GREY)
+    how = (
+        f"RISE, {_masks(about)}, grid {grid} x {grid}, p = {about['p']:g}, classifier of fold {about['fold']}"
+    )
+    write(draw, (MARGIN, 42), shorten(how, font(13), room), 13, GREY)
     bar = np.broadcast_to(np.linspace(0, 1, 120), (10, 120))
     sheet.paste(Image.fromarray(colours(bar).round().astype(np.uint8)), (MARGIN + 30, 67))
     write(draw, (MARGIN, 64), "low", 13, INK)

@@ -17,6 +17,7 @@ from discern.contracts import write_text
 from discern.matrix import Cell, cells, explained, unexplained
 from discern.registry import Registry
 from discern.report import facts
+from discern.report.costs import Job, cost_card, measured_jobs, write_costs
 from discern.report.failures import Failure, explain
 from discern.report.gaps import gap_tables
 from discern.report.identical import identical_models
@@ -33,7 +34,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 def render_report(
     study: Study, registry: Registry, out: Path | str, *, partial: bool = False, root: Path | str = "."
 ) -> None:
-    """Read every result of the study below ``root`` and write the page to ``out``."""
+    """Read every result below ``root``; write the page to ``out`` and the costs beside the tables."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     root = Path(root)
@@ -41,12 +42,16 @@ def render_report(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"duration": duration, "signed": signed}
+    environment.filters |= {"duration": duration, "signed": signed, "size": size}
     template = environment.get_template("report.html.j2")
-    write_text(out, template.render(context(study, registry, root, partial=partial)))
+    jobs = measured_jobs(study, registry, root)
+    write_costs(root / paths.TABLES.format(study=study.study), jobs)
+    write_text(out, template.render(context(study, registry, root, jobs, partial=partial)))
 
 
-def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> dict[str, Any]:
+def context(
+    study: Study, registry: Registry, root: Path, jobs: list[Job], *, partial: bool
+) -> dict[str, Any]:
     """Everything that the template shows."""
     records = collect(study, registry, root)
     gallery = _gallery(study, registry, root)
@@ -84,10 +89,17 @@ def context(study: Study, registry: Registry, root: Path, *, partial: bool) -> d
         "models": [
             facts.model_facts(registry.models[m], study, registry.datasets.images, root) for m in study.models
         ],
-        "run_times": facts.run_times(study, root),
+        "costs": cost_card(jobs),
+        "cost_titles": _titles(study, registry),
         "versions": facts.versions(study, registry, root),
         "configuration": yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     }
+
+
+def _titles(study: Study, registry: Registry) -> dict[str, str]:
+    """Names of models and data sets as the page prints them."""
+    cards = [registry.models[m] for m in study.models] + [registry.datasets[d] for d in study.datasets]
+    return {card.name: card.title for card in cards}
 
 
 def _gallery(study: Study, registry: Registry, root: Path) -> dict[str, list[dict[str, Any]]]:
@@ -173,6 +185,7 @@ def protocol_words(study: Study) -> list[tuple[str, str]]:
         "hinge_ovo": "hinge loss, one class against another",
     }
     metric = METRIC_NAMES[svm.selection]
+    masks = f"at most {rise.max_masks:,}" if rise.n_masks == "auto" else f"{rise.n_masks:,}"
     return [
         (
             "Split",
@@ -192,9 +205,9 @@ def protocol_words(study: Study) -> list[tuple[str, str]]:
         ),
         (
             "Saliency",
-            f"RISE with {rise.n_masks:,} random masks on a {rise.grid} × {rise.grid} grid, each cell kept "
-            f"with probability {rise.p:g}; the classifier of fold {rise.fold}, {SPLITS[rise.protocol]}, is "
-            f"explained (seed {rise.seed}).",
+            f"RISE ({rise.estimator.replace('_', ' ')}) with {masks} random masks on a "
+            f"{rise.grid} × {rise.grid} grid, each cell kept with probability {rise.p:g}; the classifier of "
+            f"fold {rise.fold}, {SPLITS[rise.protocol]}, is explained (seed {rise.seed}).",
         ),
         (
             "Comparisons",
@@ -211,6 +224,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(megabytes: float) -> str:
+    """297.5 -> '298 MB', 2048 -> '2.0 GB'."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
 
 
 def signed(value: float) -> str:

@@ -16,59 +16,20 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from discern.analysis.linear import Classifier, load_classifier
+from discern.analysis.linear import load_classifier
 from discern.analysis.rise.choice import Choice, choose_images, read_fold
-from discern.analysis.rise.masks import MaskBank, draw_masks
+from discern.analysis.rise.estimators import Estimate
+from discern.analysis.rise.sampling import Sampler
+from discern.analysis.rise.scoring import Scorer, scorer_of
 from discern.analysis.rise.targets import score_target, target_in_frame
 from discern.config import RiseSettings
 from discern.contracts import MANIFEST, RISE, read_table, write_table
 from discern.data.pictures.images import Pictures
 from discern.encoders import preprocess
-from discern.encoders.base import Encoder, load_encoder
+from discern.encoders.base import load_encoder
 from discern.encoders.record import read_weights
 from discern.errors import DiscernError, problem
-from discern.features.extract import Batches
 from discern.model_card import Preprocess
-
-
-def saliency_map(
-    encoder: Encoder | Batches,
-    classifier: Classifier,
-    image: np.ndarray,
-    label: int,
-    masks: MaskBank,
-    batch_size: int = 16,
-    centred: bool = False,
-) -> np.ndarray:
-    """Map of one image for class ``label``: sum_i decision_i * mask_i / (N * p), float64 (H, W).
-
-    ``image`` is the preprocessed input, float32 (C, H, W) with H, W = ``masks.size``. Units are those
-    of the decision value. ``centred`` subtracts what the mean decision adds by chance: a pixel that the
-    drawn masks happen to show more often is hotter for that reason alone, in proportion to the mean; the
-    expected mask is p everywhere, so that part is known. Same expectation, fewer masks for
-    equal error where decisions are far from zero.
-
-    Memory: one batch of masks and one of masked images, whatever N is.
-    """
-    height, width = image.shape[1:]
-    total = np.zeros(height * width)
-    shown = np.zeros(height * width)
-    score = 0.0
-    mask_batch = np.empty((batch_size, height, width), np.float32)
-    image_batch = np.empty((batch_size, *image.shape), np.float32)
-    for start in range(0, len(masks), batch_size):
-        n = min(batch_size, len(masks) - start)
-        drawn, masked = mask_batch[:n], image_batch[:n]
-        masks.fill(start, drawn)
-        np.multiply(image[None], drawn[:, None], out=masked)
-        decision = classifier.decision(encoder.encode(masked))[:, label]
-        total += decision.astype(np.float32) @ drawn.reshape(n, -1)
-        shown += drawn.reshape(n, -1).sum(axis=0)
-        score += decision.sum()
-    expected = len(masks) * masks.p
-    if centred:
-        total -= score / len(masks) * (shown - expected)
-    return (total / expected).reshape(height, width)
 
 
 def area_mean(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -105,47 +66,47 @@ def _as_stored(saliency: np.ndarray, size: tuple[int, int], image_id: str) -> np
 class Explainer:
     """What is shared by all images of a cell."""
 
-    encoder: Batches
-    classifier: Classifier
+    scorer: Scorer
+    sampler: Sampler
     preprocess: Preprocess
-    masks: MaskBank
-    settings: RiseSettings
     pictures: Pictures
     stored_size: tuple[int, int]  # height, width
+    inexact: bool = False  # does the network compute otherwise than in plain float32
 
     def explain(self, choice: Choice, row: dict[str, Any]) -> dict[str, Any]:
         """One row of the RISE table. ``row`` is the image's manifest row."""
         picture = self.pictures.open(row["path"])
-        pixels = preprocess.apply(picture, self.preprocess)
-        decision = self.classifier.decision(self.encoder.encode(pixels[None]))[0]
+        self.scorer.look_at(preprocess.apply(picture, self.preprocess))
+        decision = self.scorer.unmasked()
         self._same_as_predicted(choice, decision)
-        saliency = saliency_map(
-            self.encoder,
-            self.classifier,
-            pixels,
-            choice.predicted,
-            self.masks,
-            self.settings.batch_size,
-            self.settings.estimator == "centred",
-        )
+        found, n_masks = self.sampler.estimate(self.scorer, choice.predicted)
         target = target_in_frame(row, self.pictures, picture.size, self.preprocess)
-        score = score_target(saliency, target) if target is not None else None
+        score = score_target(found.maps[0], target) if target is not None else None
         return {
             "image_id": choice.image_id,
             "true": choice.true,
             "predicted": choice.predicted,
             "correct": choice.correct,
             "decision": float(decision[choice.predicted]),
-            "saliency": _as_stored(saliency, self.stored_size, choice.image_id),
+            **self._stored(found, choice.image_id),
+            "standard_error": float(found.noise[0]),
+            "n_masks": n_masks,
             "hottest_in_target": score and score.hottest_in_target,
             "target_share": score and score.target_share,
             "target_area": score and score.target_area,
+            "deviation": self.scorer.deviation() if self.inexact else None,  # no column
+        }
+
+    def _stored(self, found: Estimate, image_id: str) -> dict[str, np.ndarray]:
+        return {
+            "saliency": _as_stored(found.maps[0], self.stored_size, image_id),
+            "saliency_error": _as_stored(found.errors[0], self.stored_size, image_id),
         }
 
     def _same_as_predicted(self, choice: Choice, decision: np.ndarray) -> None:
         """The encoder here must be the one whose features were classified: wrong files look plausible."""
         # 5 % leaves room for another device; votes of one-against-one jump by one at a near tie.
-        votes = 1.0 if self.classifier.estimator == "hinge_ovo" else 0.0
+        votes = 1.0 if self.scorer.folded.estimator == "hinge_ovo" else 0.0
         allowed = 0.05 * max(1.0, float(np.abs(choice.decision).max())) + votes
         if not np.abs(decision - choice.decision).max() <= allowed:
             raise problem(
@@ -181,26 +142,38 @@ def explain_cell(
     """Write the RISE table of one model on one data set.
 
     ``spec`` is ``ModelCard.extraction_spec()``, ``weights`` the record of the fetched files. Images are
-    hold-out images of fold ``settings.fold``, explained with that fold's classifier. Maps are stored
-    with ``saliency_size`` pixels on the longer side, or at the input's size where that is smaller.
-    Raises DiscernError for a fold or images that the files do not have, and for files that do not
-    belong together.
+    hold-out images of fold ``settings.fold``, explained with that fold's classifier. Maps and their
+    standard errors are stored with ``saliency_size`` pixels on the longer side, or at the input's size where
+    that is smaller. Where the network does not compute in plain float32, the metadata say by how much
+    the decision values of these images, and of some masked ones, then differ (``precision_deviation``).
+    Raises DiscernError for a fold or images that the files do not have, and for files that do not belong
+    together.
     """
     chosen = choose_images(read_fold(predictions, settings.fold), settings)
     rows, about = _manifest_rows(manifest, chosen)
     transform = Preprocess.model_validate(spec["preprocess"])
     size = transform.input_size
-    explainer = Explainer(
-        encoder=Batches(load_encoder(spec, read_weights(weights), device), settings.batch_size),
-        classifier=load_classifier(classifier, settings.fold),
-        preprocess=transform,
-        masks=draw_masks(settings.n_masks, settings.grid, settings.p, size, settings.seed),
-        settings=settings,
-        pictures=Pictures.of(about),
-        stored_size=stored_size(settings.saliency_size, size),
+    sampler = Sampler(settings, size)
+    scorer = scorer_of(
+        load_encoder(spec, read_weights(weights), device),
+        load_classifier(classifier, settings.fold),
+        sampler.bank,
+        settings.batch_size,
+        settings.precision,
     )
+    stored = stored_size(settings.saliency_size, size)
+    precision = spec.get("precision", "float32")
+    if precision == "float32" and scorer.precision != "card":
+        precision = scorer.precision
+    inexact = precision != "float32" or spec.get("compile", False)
+    explainer = Explainer(scorer, sampler, transform, Pictures.of(about), stored, inexact)
     progress = tqdm(chosen, desc="explain", unit="image", file=sys.stderr, mininterval=10)
     explained = [explainer.explain(choice, rows[choice.image_id]) for choice in progress]
+    deviation = None
+    if inexact:
+        deviation = {
+            name: max(row["deviation"][name] for row in explained) for name in ("unmasked", "masked")
+        }
     columns = {name: [row[name] for row in explained] for name in RISE.columns}
     metadata = {
         "model": spec["name"],
@@ -208,11 +181,15 @@ def explain_cell(
         "protocol": settings.protocol,
         "fold": settings.fold,
         "n_masks": settings.n_masks,
+        "max_masks": settings.max_masks,
+        "standard_error": settings.standard_error,
         "grid": settings.grid,
         "p": settings.p,
         "estimator": settings.estimator,
         "seed": settings.seed,
-        "saliency_size": list(explainer.stored_size),
+        "precision": precision,
+        "precision_deviation": deviation,
+        "saliency_size": list(stored),
         "input_size": list(size),
         "images": len(chosen),
     }

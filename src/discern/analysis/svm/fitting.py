@@ -10,6 +10,7 @@ import importlib.metadata
 import logging
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def fit_cell(
 ) -> None:
     """Fit, choose and score all folds; writes SCORES, PREDICTIONS and the classifiers of the folds.
 
-    positive_class: name of the class whose F1 binary sets report, or empty.
+    positive_class: name of the class whose F1 binary sets report, or empty. threads: folds at a time, each
+    on one core with its own copy of the training part in float64.
     Raises ContractError if features, manifest and splits do not hold the same images.
     """
     cell = read_labelled(features, manifest)
@@ -57,29 +59,53 @@ def fit_cell(
         )
     positive = _positive(cell, positive_class, manifest)
     test = place < 0
-    rows, chosen, decisions = [], [], []
-    with threadpool_limits(threads):
-        for fold in tqdm(sorted(set(place[~test].tolist())), "folds", file=sys.stderr, mininterval=10):
-            train = Part(cell.features[~test & (place != fold)], cell.labels[~test & (place != fold)])
-            validation = Part(cell.features[place == fold], cell.labels[place == fold])
-            name = f"{cell.model} on {cell.dataset}, fold {fold}"
-            candidates = fit_fold(train, validation, cell.classes, settings, name)
-            chosen.append(best(candidates, settings))
-            decisions.append(chosen[-1].classifier.decision(cell.features[test]))
-            sizes = {"n_train": len(train.labels), "n_validation": len(validation.labels)}
-            rows.append(
-                {"fold": fold, "estimator": settings.estimator, **_fit_columns(chosen[-1], candidates)}
-                | sizes
-                | {"n_test": int(test.sum()), "d": cell.features.shape[1]}
-                | hold_out_scores(cell.labels[test], decisions[-1], positive)
-            )
-            log.info("fold %d: t = %g, macro-F1 %.4f", fold, rows[-1]["t"], rows[-1]["macro_f1"])
+    folds = sorted(set(place[~test].tolist()))
+
+    def fitted(fold: int) -> tuple[dict[str, Any], Candidate, np.ndarray]:
+        return fit_one(cell, place, fold, settings, positive)
+
+    with threadpool_limits(1), ThreadPoolExecutor(max(1, min(threads, len(folds)))) as pool:
+        done = tqdm(pool.map(fitted, folds), "folds", len(folds), file=sys.stderr, mininterval=10)
+        rows, chosen, decisions = map(list, zip(*done, strict=True))
     about = _metadata(cell, split, settings, positive_class, min(row["n_train"] for row in rows))
     table = pa.Table.from_pylist(rows, schema=SCORES.schema())
     write_table(SCORES, scores, table, about)
     ids = [image for image, held in zip(cell.image_ids, test, strict=True) if held]
     write_table(PREDICTIONS, predictions, _predictions(ids, cell.labels[test], decisions), about)
     save_classifiers(classifier, [candidate.classifier for candidate in chosen], about)
+
+
+def fit_one(
+    cell: Labelled, place: np.ndarray, fold: int, settings: SvmSettings, positive: int | None
+) -> tuple[dict[str, Any], Candidate, np.ndarray]:
+    """A fold's row of SCORES, its model, and the model's decision values on the hold-out.
+
+    Folds know nothing of each other: one could start from another's solution, but what is learnt from a
+    fold's training part would then depend, in the last digits, on images outside it.
+    """
+    test, held = place < 0, place == fold
+    train = ~test & ~held
+    candidates = fit_fold(
+        Part(cell.features[train], cell.labels[train]),
+        Part(cell.features[held], cell.labels[held]),
+        cell.classes,
+        settings,
+        f"{cell.model} on {cell.dataset}, fold {fold}",
+    )
+    chosen = best(candidates, settings)
+    decision = chosen.classifier.decision(cell.features[test])
+    row = {
+        "fold": fold,
+        "estimator": settings.estimator,
+        **_fit_columns(chosen, candidates),
+        "n_train": int(train.sum()),
+        "n_validation": int(held.sum()),
+        "n_test": int(test.sum()),
+        "d": cell.features.shape[1],
+        **hold_out_scores(cell.labels[test], decision, positive),
+    }
+    log.info("fold %d: t = %g, macro-F1 %.4f", fold, row["t"], row["macro_f1"])
+    return row, chosen, decision
 
 
 def hold_out_scores(true: np.ndarray, decision: np.ndarray, positive: int | None) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""Is the engine ``fused`` as good as umap-learn? ``python -m benchmarks.umap_quality [--results DIR]``.
+
+Paired by seed: the difference of each quality number, its 95 % interval over the seeds, and whether the
+interval lies within the margin (equivalence). On planted features of several shapes and on every feature
+file under DIR/shared/features.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.features import planted
+from benchmarks.side_by_side import Table
+
+NUMBERS = ("trustworthiness", "continuity", "neighbour_purity")
+MARGIN = 0.002
+#: Points, features, classes.
+SHAPES = [(500, 64, 3), (1000, 768, 8), (2000, 256, 5), (5000, 512, 8)]
+
+
+def quality(x: np.ndarray, y: np.ndarray, seeds: int, min_dist: list[float], n_neighbors: list[int]) -> dict:
+    """Engine -> numbers (seeds, settings, 3)."""
+    from discern.analysis.umap.embedding import embed_grid
+    from discern.config import UmapSettings
+
+    found: dict[str, list] = {"umap-learn": [], "fused": []}
+    for seed in range(seeds):
+        for engine, rows in found.items():
+            settings = UmapSettings(engine=engine, seed=seed, min_dist=min_dist, n_neighbors=n_neighbors)
+            rows.append([[cell[name] for name in NUMBERS] for cell in embed_grid(x, y, settings)[1]])
+    return {engine: np.array(rows) for engine, rows in found.items()}
+
+
+def compared(found: dict) -> list[tuple[str, float, float, float, bool]]:
+    """Per number: difference fused - umap-learn of the means over settings, half its interval, spread."""
+    from scipy.stats import t
+
+    rows = []
+    for place, name in enumerate(NUMBERS):
+        ours, theirs = (found[engine][:, :, place].mean(axis=1) for engine in ("fused", "umap-learn"))
+        gap = ours - theirs
+        half = t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap))
+        rows.append((name, gap.mean(), half, theirs.std(ddof=1), bool(abs(gap.mean()) + half <= MARGIN)))
+    return rows
+
+
+def feature_sets(results: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Every feature file of a finished study with its labels."""
+    from discern.analysis.cell import read_labelled
+
+    sets = []
+    for file in sorted((results / "shared" / "features").glob("*/*.parquet")):
+        cell = read_labelled(file, results / "shared" / "manifests" / f"{file.parent.name}.parquet")
+        sets.append((f"{file.parent.name}/{file.stem}", cell.features, cell.labels))
+    return sets
+
+
+def table(sets: list, seeds: int, min_dist: list[float], n_neighbors: list[int]) -> Table:
+    """One row per set and number."""
+    rows = []
+    for name, x, y in sets:
+        for number, gap, half, spread, equal in compared(quality(x, y, seeds, min_dist, n_neighbors)):
+            verdict = "yes" if equal else "not shown"
+            row = (name, len(x), number, f"{gap:+.4f} +- {half:.4f}", f"{spread:.4f}", verdict)
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+    heads = ("features", "N", "number", "fused - umap-learn", "spread over seeds", f"within {MARGIN}")
+    about = f"Mean over {len(n_neighbors) * len(min_dist)} settings, {seeds} seeds, 95 % interval."
+    return Table("Quality of the fused layout", about, heads, rows)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--min-dist", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 0.8])
+    parser.add_argument("--n-neighbors", type=int, nargs="+", default=[5, 15, 50])
+    parser.add_argument("--largest", type=int, default=5000, help="largest planted set")
+    options = parser.parse_args()
+    sets = [(f"planted {n} x {d}", *planted(n, d, k)) for n, d, k in SHAPES if n <= options.largest]
+    sets += feature_sets(options.results)
+    print(table(sets, options.seeds, options.min_dist, options.n_neighbors))
+
+
+if __name__ == "__main__":
+    main()

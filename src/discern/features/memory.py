@@ -1,0 +1,137 @@
+"""How many pictures fit: measured with a picture, on the processor or the GPU that will compute."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from discern.encoders.base import Encoder
+
+log = logging.getLogger("discern")
+
+#: Largest batch where the card leaves it open: GPUs gain nothing beyond, processors lose their caches.
+OPEN = {"cuda": 512, "cpu": 32}
+
+#: Batches that a GPU has at once: one is computed while the other is copied.
+IN_FLIGHT = 2
+
+#: Shares of the free memory that batches may take: other jobs share a computer's, nobody a GPU's.
+SHARE = {"cuda": 0.8, "cpu": 0.5}
+
+#: Bytes of activations for a byte of input that hardly any network exceeds.
+GUESS = 64
+
+MEMINFO, STATUS, CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
+#: Limits that a container or a job scheduler sets, and what is taken of them.
+GROUPS = [
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What encoding takes, in bytes: once, and for each picture of a batch."""
+
+    fixed: float
+    each: float
+
+
+def chosen_batch(
+    encoder: Encoder, picture: np.ndarray, bound: int | str, workers: int, measure: bool = True
+) -> int:
+    """Pictures at once for each of ``workers``: the card's number, or fewer where memory is short.
+
+    ``picture`` is one input, float32 (C, H, W). ``bound`` 'auto' leaves the number to the memory.
+    Without ``measure``, or where nothing can be measured, it is the bound.
+    """
+    kind = _kind(encoder)
+    limit = OPEN[kind] if bound == "auto" else int(bound)
+    if not measure or limit == 1:
+        return limit
+    free, measured = (gpu_free, _gpu_load) if kind == "cuda" else (available, _cpu_load)
+    size = limit
+    for _ in range(2):  # the first call also takes what is taken once, the network's parameters from disk
+        room, load = free(), measured(encoder, picture)
+        if room is None or load is None:
+            return limit
+        size = fitting(limit, room * SHARE[kind], load, workers)
+        if size == limit:
+            return limit
+    log.info("batches of %d instead of %d: memory is short", size, limit)
+    return size
+
+
+def fitting(limit: int, room: float, load: Load, workers: int) -> int:
+    """The largest batch up to ``limit`` with which ``workers`` batches take ``room`` bytes; at least 1."""
+    fit = (room / workers - load.fixed) / max(load.each, 1)
+    return max(1, min(limit, int(fit)))
+
+
+def available() -> int | None:
+    """Bytes that this process may still take, by the system and by its group's limit; None if unknown."""
+    found = [_field(MEMINFO, "MemAvailable")]
+    for limit, used in GROUPS:
+        try:
+            # v1 writes a huge number for no limit, v2 the word max
+            found.append(int(limit.read_text()) - int(used.read_text()))
+        except (OSError, ValueError):
+            continue
+    known = [n for n in found if n is not None]
+    return max(0, min(known)) if known else None
+
+
+def _field(file: Path, name: str) -> int | None:
+    """A field of /proc in bytes."""
+    try:
+        lines = file.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _cpu_load(encoder: Encoder, picture: np.ndarray) -> Load | None:
+    """By the peak of this process while one picture is encoded; None where the system tells none.
+
+    Memory that the process keeps from before hides in it, so it is at least what a network should take.
+    """
+    try:
+        CLEAR.write_text("5")  # the peak begins anew
+    except OSError:
+        return None
+    before = _field(STATUS, "VmRSS")
+    encoder.encode(picture[None])
+    peak = _field(STATUS, "VmHWM")
+    return None if before is None or peak is None else Load(0, max(peak - before, GUESS * picture.nbytes))
+
+
+def _gpu_load(encoder: Encoder, picture: np.ndarray) -> Load | None:
+    """By the allocator's peaks with two and with four pictures."""
+    torch = sys.modules["torch"]
+    peaks = []
+    for n in (2, 4):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        encoder.encode(np.repeat(picture[None], n, axis=0))
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    each = max((peaks[1] - peaks[0]) / 2, picture.nbytes)
+    return Load(max(0.0, peaks[0] - 2 * each), each)
+
+
+def gpu_free() -> int | None:
+    """Free bytes of the GPU with those that torch holds and does not use."""
+    torch = sys.modules["torch"]
+    held: int = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    free: int = torch.cuda.mem_get_info()[0]
+    return free + held
+
+
+def _kind(encoder: Encoder) -> str:
+    return "cpu" if encoder.device == "cpu" else "cuda"
