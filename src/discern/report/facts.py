@@ -81,7 +81,8 @@ def _arithmetic(found: list[dict[str, Any]]) -> str:
     if not moved:
         return ""
     words = [found[0]["precision"], *(["compiled"] if found[0].get("compile") else [])]
-    return f"{', '.join(words)}; features differ from float32 by up to {max(moved):.1e} of their largest value"
+    how = ", ".join(words)
+    return f"{how}; features differ from float32 by up to {max(moved):.1e} of their largest value"
 
 
 def _transform(card: ModelCard) -> str:
