@@ -78,9 +78,9 @@ rule embed_umap:
         PLAN.log(paths.CELL_LOG, "embed_umap"),
     benchmark:
         PLAN.benchmark(paths.CELL_LOG, "embed_umap")
-    threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 5000 else 5
     conda:
         pins("analysis")
+    threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 5000 else 5
     params:
         **job("embed_umap", "analysis"),
         settings=dump(STUDY.umap.model_dump(exclude={"datasets"})),
