@@ -25,14 +25,12 @@ from discern.encoders.base import Encoder, load_encoder, thread_count, transform
 from discern.encoders.describe import describe
 from discern.encoders.record import read_weights, weights_digest
 from discern.errors import problem
-from discern.features.batches import Batches, out_of_memory
+from discern.features.batches import Batches
 from discern.features.memory import IN_FLIGHT, chosen_batch
 from discern.features.pipeline import Crew, encoded
 from discern.features.precision import deviation
 from discern.features.reading import Reader
 from discern.features.resized import resized
-
-__all__ = ["Batches", "extract_features", "library_versions", "out_of_memory"]
 
 log = logging.getLogger("discern")
 
