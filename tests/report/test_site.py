@@ -100,7 +100,7 @@ def test_shows_planted_results(full):
     words = " ".join(" ".join(Outline(render(*full)).words).split())
     assert "90.0 ± 2.0" in words
     assert "best / image" not in words.replace("ct / best / image", "")
-    assert "fit_svm 100 % 1 min 30 s 1 — — 123 MB — — 1 min 30 s ct / best / image" in words
+    assert "fit_svm 100 % 1 min 30 s 1 — — 123 MB — 1 min 30 s ct / best / image" in words
     assert "9999" not in words
     assert "2 h 46 min" not in words  # the other study's job
     assert "64 2 % 2 40.0 % 10.0 % 4.00 50 %" in words  # masks, noise, targets and what was hit
