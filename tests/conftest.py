@@ -14,6 +14,7 @@ def record(tmp_path, monkeypatch):
     return record
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items):
     """One process a file, and one for all that use the long run of the workflow, which begins first."""
     items.sort(key=lambda item: "finished" not in item.fixturenames)
