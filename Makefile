@@ -47,9 +47,9 @@ lint: .venv-test/.ready
 types: .venv-test/.ready
 	$(TEST)/mypy
 
-# In as many processes as there are cores; the one long run of the workflow begins first.
+# In as many processes as there are cores, each with whole files; they share the one long run of the workflow.
 unit: .venv-test/.ready
-	$(TEST)/python -m pytest -n logical --dist loadgroup --no-loadscope-reorder
+	$(TEST)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 # Full-size architectures and the authors' own environments: memory for the largest (8 GB) and half an hour.
 test-full: .venv-test/.ready

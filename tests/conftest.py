@@ -1,4 +1,4 @@
-"""What the tests of several packages share, and how they are spread over processes."""
+"""What the tests of several packages share, and in which order they run."""
 
 import pytest
 
@@ -14,10 +14,7 @@ def record(tmp_path, monkeypatch):
     return record
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
 def pytest_collection_modifyitems(items):
-    """One process a file, and one for all that use the long run of the workflow, which begins first."""
-    items.sort(key=lambda item: "finished" not in item.fixturenames)
-    for item in items:
-        group = "finished" if "finished" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Files with tests of the one long run of the workflow come first: it takes longest, and all cores."""
+    long = {item.path for item in items if "finished" in item.fixturenames}
+    items.sort(key=lambda item: item.path not in long)
