@@ -14,6 +14,7 @@ from PIL import Image
 from discern.data.pictures import containers
 from discern.data.pictures.containers import Recent, file_behind, npz_array, parquet_bytes, split_frame
 from discern.data.pictures.images import decode, frames_of, image_sha256
+from discern.data.pictures.suspects import explained
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 
@@ -230,3 +231,8 @@ def test_what_could_not_be_read_is_tried_again():
     with pytest.raises(ValueError, match="torn"):
         kept.get("a", fails)
     assert kept.get("a", lambda: ("found", 1)) == "found"
+
+
+def test_a_message_about_bytes_is_the_same_every_time():
+    error = OSError("cannot identify image file <_io.BytesIO object at 0x7f46ba337ab0>")
+    assert "cannot be decoded (cannot identify image file)" in str(explained("a.png", error))

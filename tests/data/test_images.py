@@ -8,7 +8,6 @@ from PIL import Image
 from written_pictures import chunk, full_range, png16, tiff
 
 from discern.data.pictures.images import Pictures, decode, frames_of, image_sha256, pixel_digest
-from discern.data.pictures.suspects import explained
 from discern.decoding_card import Decoding
 from discern.errors import DiscernError
 
@@ -394,8 +393,3 @@ def test_pixel_digest_sees_pixels_and_shape_alone(tmp_path):
     assert pixel_digest(decode(png)[0]) == pixel_digest(decode(tif)[0])
     turned = save(tmp_path / "b.png", array.reshape(6, 4, 3))
     assert pixel_digest(decode(turned)[0]) != pixel_digest(decode(png)[0])
-
-
-def test_a_message_about_bytes_is_the_same_every_time():
-    error = OSError("cannot identify image file <_io.BytesIO object at 0x7f46ba337ab0>")
-    assert "cannot be decoded (cannot identify image file)" in str(explained("a.png", error))
