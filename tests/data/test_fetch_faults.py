@@ -185,7 +185,10 @@ def can_mount():
     )
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs the right to mount a small disk for itself")
+@pytest.mark.skipif(
+    not can_mount(),
+    reason="fills a disk of 1 MB, and only root may mount one; the test below needs no rights",
+)
 def test_a_disk_that_is_really_full(store, tmp_path):
     command = [sys.executable, "-c", JOB, card(store).model_dump_json(), "resources/datasets/toy", RECORD]
     done = subprocess.run(

@@ -203,7 +203,7 @@ def test_arrays_of_an_archive_go_by_its_own_size_and_time(data, known):
 def children(pid):
     """Living processes whose parent is ``pid``."""
     if not Path("/proc").is_dir():
-        pytest.skip("needs /proc")
+        pytest.skip("finds the worker processes in /proc, which Linux alone has")
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

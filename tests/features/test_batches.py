@@ -130,7 +130,10 @@ NETWORK = {
 }
 
 
-@pytest.mark.skipif(available() is None or not memory.CLEAR.exists(), reason="needs /proc")
+@pytest.mark.skipif(
+    available() is None or not memory.CLEAR.exists(),
+    reason="reads the free memory from /proc, which Linux alone has",
+)
 def test_the_batch_follows_the_memory_that_is_free(monkeypatch):
     encoder = load_encoder(NETWORK, {}, "cpu")
     picture = np.zeros((3, 256, 256), np.float32)
