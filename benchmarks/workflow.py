@@ -28,6 +28,16 @@ LIBRARIES = ["numpy", "pyarrow", "matplotlib.figure", "scipy.stats", "sklearn.sv
              "torchvision", "timm", "open_clip"]  # fmt: skip
 SIZES = {336: (8, 8), 10_000: (60, 40), 100_000: (200, 123)}  # about so many jobs: models, data sets
 TRIVIAL = 300
+#: Starts a command from a small process: what a process forks from counts as its own peak memory.
+LAUNCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+with open(sys.argv[1], "w") as file:
+    print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=file)
+sys.exit(process.returncode != 0)
+"""
 TRIVIAL_RULES = """
 rule all:
     input: expand("{i}.txt", i=range(%d))
@@ -48,17 +58,17 @@ class Spent(NamedTuple):
 def spent(command: Sequence[str | Path], folder: Path = ROOT, **variables: str) -> Spent:
     """Run a command to its end; SystemExit with its messages if it fails."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(
-            list(map(str, command)), cwd=folder, env=environment | variables, stdout=out, stderr=out
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    with tempfile.TemporaryFile("w+") as out, tempfile.NamedTemporaryFile("r") as cost:
+        status = subprocess.call(
+            [sys.executable, "-S", "-c", LAUNCHER, cost.name, *map(str, command)],
+            cwd=folder, env=environment | variables, stdout=out, stderr=out,
+        )  # fmt: skip
         out.seek(0)
         text = out.read()
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{text[-2000:]}")
-    return Spent(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, text)
+        if status:
+            raise SystemExit(f"{' '.join(map(str, command))} failed:\n{text[-2000:]}")
+        seconds, kib = map(float, cost.read().split())
+    return Spent(seconds, kib / 1024, text)
 
 
 def synthetic(folder: Path, models: int, datasets: int) -> None:
