@@ -9,11 +9,8 @@ import importlib
 import sys
 import time
 import traceback
-from pathlib import Path
 
-from benchmarks.side_by_side import machine, replace_section
-
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+from benchmarks.side_by_side import PAGE, machine, replace_section
 
 #: Modules of this package with a function ``tables(quick)``, in the order of the page.
 SECTIONS = ["svm", "umap", "rise", "extraction", "prepare", "workflow"]
@@ -41,7 +38,7 @@ def _section(name: str, options: argparse.Namespace) -> bool:
         tables = importlib.import_module(f"benchmarks.{name}").tables(options.quick)
         print("\n".join(map(str, tables)), flush=True)
         if options.write:
-            replace_section(PAGE, name, tables)
+            replace_section(name, tables)
     except (Exception, SystemExit):
         traceback.print_exc()
         return False

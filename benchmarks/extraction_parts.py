@@ -23,6 +23,7 @@ from discern.contracts import FEATURES, MANIFEST, read_table
 from discern.data.pictures.images import Pictures
 from discern.encoders.base import Encoder, load_encoder, thread_count
 from discern.features.extract import extract_features
+from discern.features.memory import chosen_batch
 from discern.features.pipeline import Crew, encoded
 from discern.features.reading import Reader
 from discern.model_card import Preprocess
@@ -46,7 +47,7 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def reading(reader: Reader, n: int, batch: int = BATCH) -> None:
+def reading(reader: Reader, n: int, batch: int) -> None:
     """Read and preprocess all pictures and encode nothing."""
     parts = [range(i, min(i + batch, n)) for i in range(0, n, batch)]
     shape = reader(0).shape
@@ -79,19 +80,23 @@ def whole(
 
 
 def measure(folder: Path, card: dict[str, Any], rounds: int, encode: int, shared: bool) -> dict[str, Any]:
-    """Seconds by side and round; encoding alone is measured on ``encode`` pictures."""
+    """Seconds by side and round; encoding alone is measured on ``encode`` pictures.
+
+    Reading alone and encoding alone go in the batches that extraction chooses.
+    """
     table, about = read_table(MANIFEST, folder / "manifest.parquet")
     rows = table.to_pylist()
     reader = Reader(rows, Pictures.of(about), Preprocess.model_validate(card["preprocess"]))
     encoder = load_encoder(card, {})
-    batch = np.stack([reader(i) for i in range(min(BATCH, len(rows)))])
+    size = chosen_batch(encoder, reader(0), BATCH, 1)
+    batch = np.stack([reader(i) for i in range(min(size, len(rows)))])
     out = encoder.buffer(batch.shape)
     out[...] = batch
     encoder.encode(out[:2])
     found: dict[str, Any] = {"n": len(rows), "encoded": encode, "read": [], "encode": [], "whole": []}
     found |= {"fill": [], "find": []} if shared else {}
     for _ in range(rounds):
-        found["read"].append(seconds(lambda: reading(reader, len(rows))))
+        found["read"].append(seconds(lambda: reading(reader, len(rows), size)))
         found["encode"].append(seconds(lambda: encoding(encoder, out, encode)))
         found["whole"].append(whole(folder, card, len(rows)))
         if shared:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import psutil
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 CLOCKS = {"CPU": time.process_time, "wall": time.perf_counter}
 
 
@@ -79,7 +80,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def replace_section(page: Path, name: str, tables: Sequence[Table]) -> None:
+def replace_section(name: str, tables: Sequence[Table], page: Path = PAGE) -> None:
     """Write tables and machine between ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown page."""
     text = page.read_text(encoding="utf-8")
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

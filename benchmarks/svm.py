@@ -13,21 +13,19 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.features import PAPER_SHAPES
 from benchmarks.side_by_side import Table, ratio
+from benchmarks.svm_agreement import agreement_table, equal_quality_table
 from benchmarks.svm_cases import (
+    LENGTHS,
     SHARE,
-    TS,
     Case,
     Problems,
     case,
     demo_cases,
     linear_svc,
-    objectives,
     planted,
     problems,
 )
-
-#: Feature lengths: a ViT-L or ResNet tower, and for two sets a ViT-B as well.
-LENGTHS = {"breastus": (768, 1024), "isic2019": (768,)}
+from benchmarks.svm_scores import score_tables
 
 
 def exact(given: Problems, tolerance: float = 1e-9):
@@ -83,42 +81,6 @@ def fold_table(quick: bool) -> Table:
         "largest gap, LinearSVC",
     )
     return Table("The fits of a fold", about, heads, rows)
-
-
-def agreement_table(quick: bool) -> Table:
-    """Against LinearSVC at tolerance 1e-8."""
-    shapes = [(780, 96, 3), (200, 256, 3), (1200, 64, 5), (2481, 128, 2), (4708, 64, 2), (3000, 48, 8)]
-    rows = []
-    for n, d, k in shapes[:2] if quick else shapes:
-        part = case(n, d, k, distance=0.3)
-        given = problems(part)
-        path = exact(given)
-        mean, scale = part.features.astype(float).mean(0), part.features.astype(float).std(0)
-        other = np.column_stack([(part.other_features - mean) / scale, np.ones(len(part.other_labels))])
-        for step in (0, 2):
-            options = {"tol": 1e-8, "max_iter": 200_000, "dual": len(given.rows) <= d}
-            theirs = np.array(
-                [linear_svc(given.rows, y, given.costs[step], **options) for y in given.targets]
-            )
-            least = objectives(given.rows, given.targets, theirs, given.costs[step])
-            excess = objectives(given.rows, given.targets, path.v[step], given.costs[step]) / least - 1
-            a, b = (other @ v.T for v in (path.v[step], theirs))
-            differ = (a > 0) != (b > 0) if k == 2 else a.argmax(1) != b.argmax(1)
-            rows.append(
-                (
-                    f"{len(given.rows)} x {d}, {k}",
-                    TS[step],
-                    f"{excess.max():.0e}",
-                    f"{differ.sum()} of {len(a)}",
-                )
-            )
-    about = (
-        "LinearSVC with tol = 1e-8 (dual where N < d): the largest (our objective / its objective - 1) over "
-        "the problems, and predictions on other images that differ. Not run on larger shapes and t, where it "
-        "takes minutes to hours."
-    )
-    heads = ("N x d, classes", "t", "objective above LinearSVC's", "other predictions")
-    return Table("Agreement with LinearSVC run to the end", about, heads, rows)
 
 
 def largest_cell(n: int, d: int, k: int) -> tuple[float, float, float]:
@@ -199,51 +161,11 @@ def demo_table(quick: bool) -> Table:
     return Table("Real features", about, heads, rows)
 
 
-def scores(part: Case, **options) -> tuple[float, float]:
-    """Hold-out accuracy and macro F1 of the t with the best validation score."""
-    from discern.analysis import metrics
-    from discern.analysis.linear import predicted_labels
-    from discern.analysis.svm.fold import Part, best, fit_fold
-    from discern.config import SvmSettings
-
-    settings = SvmSettings(t=[1, 10, 100], **options)
-    cut = len(part.labels) * 3 // 4
-    parts = Part(part.features[:cut], part.labels[:cut]), Part(part.features[cut:], part.labels[cut:])
-    names = tuple(map(str, range(part.k)))
-    chosen = best(fit_fold(*parts, names, settings), settings)
-    predicted = predicted_labels(chosen.classifier.decision(part.other_features))
-    counts = metrics.count(part.other_labels, predicted, part.k)
-    return float(metrics.accuracy(counts)), float(metrics.macro_f1(counts))
-
-
-def estimator_table(quick: bool) -> Table:
-    """Differences of scores between the estimators."""
-    groups: dict[str, list[Case]] = {
-        "planted, N < d": [case(780, 768, 3, 0.3), case(1200, 1024, 5, 0.2)],
-        "planted, N > d": [case(2000, 64, 4, 0.4), case(3000, 128, 2, 0.1)],
-    }
-    demo = [part for _, _, part in demo_cases()]
-    if demo:
-        groups[f"features of the demo ({len(demo)} cells)"] = demo
-    peers = {"LinearSVC, defaults": {"solver": "liblinear"}, "hinge_ovo (SVC)": {"estimator": "hinge_ovo"}}
-    rows = []
-    for name, parts in list(groups.items())[: 1 if quick else None]:
-        base = np.array([scores(part) for part in parts])
-        for peer, options in peers.items():
-            change = 100 * (np.array([scores(part, **options) for part in parts]) - base)
-            rows.append((name, peer, *(f"{c.mean():+.2f} (at most {np.abs(c).max():.2f})" for c in change.T)))
-    about = (
-        "Hold-out scores in points, minus those of the default (`squared_hinge_ovr`, `newton`): mean over "
-        "the cells and the largest difference of one. t of 1, 10, 100, chosen on a validation part."
-    )
-    return Table("Scores of other estimators", about, ("features", "estimator", "accuracy", "macro F1"), rows)
-
-
 def tables(quick: bool) -> list[Table]:
     """All parts; quick leaves out the largest cells."""
     logging.disable(logging.WARNING)  # the peers' missing convergence is a column of the tables
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [fold_table(quick), demo_table(quick), agreement_table(quick)]
+        found = [fold_table(quick), equal_quality_table(quick), demo_table(quick), agreement_table(quick)]
         found += [] if quick else [largest_table()]
-        return [*found, curve_table(quick), estimator_table(quick)]
+        return [*found, curve_table(quick), *score_tables(quick)]

@@ -11,6 +11,8 @@ from sklearn.svm import LinearSVC
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 TS = (1, 10, 100, 1000, 10000)
+#: Feature lengths: a ViT-L or ResNet tower, and for two sets a ViT-B as well.
+LENGTHS = {"breastus": (768, 1024), "isic2019": (768,)}
 SHARE = 0.64  # of the images: what is left for training by a hold-out of 20 % and five folds
 
 
@@ -62,6 +64,13 @@ def problems(part: Case) -> Problems:
     return Problems(np.column_stack([scaled, np.ones(n)]), targets, [t * d / n for t in TS])
 
 
+def other_rows(part: Case) -> np.ndarray:
+    """The images outside the training part, (M, d + 1), standardised as that is."""
+    scaler = StandardScaler().fit(part.features.astype(np.float64))
+    scaled = scaler.transform(part.other_features.astype(np.float64))
+    return np.column_stack([scaled, np.ones(len(scaled))])
+
+
 def linear_svc(rows: np.ndarray, target: np.ndarray, C: float, **options) -> np.ndarray:
     """v (d + 1,) of LinearSVC on one problem."""
     with warnings.catch_warnings():
@@ -90,6 +99,8 @@ def demo_cases() -> Iterator[tuple[str, str, Case]]:
                 place, _ = read_places(splits, cell.image_ids, manifest)
             except DiscernError:  # made by another version
                 continue
-            train, test = place > 0, place < 0
+            # Manifests are sorted, by class as well: in order, a share of a part would lack classes.
+            train = np.random.default_rng(0).permutation(np.flatnonzero(place > 0))
+            test = place < 0
             parts = (cell.features[train], cell.labels[train], cell.features[test], cell.labels[test])
             yield dataset, features.stem, Case(*parts, len(cell.classes))

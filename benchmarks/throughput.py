@@ -48,7 +48,7 @@ def measure(name: str, precision: str, folder: Path, wanted: int | str) -> list[
     for _ in range(ROUNDS):
         extract_features(spec, *files, chosen)
         whole.append(read_table(FEATURES, files[2])[1]["images_per_second"])
-        read.append(n / seconds(lambda: reading(reader, n))[0])
+        read.append(n / seconds(lambda: reading(reader, n, len(batch)))[0])
         alone.append(n / seconds(lambda: encoding(encoder, batch, n))[0])
     shares = [w / min(r, a) for w, r, a in zip(whole, read, alone, strict=True)]
     far = deviation(encoder.encode(batch), encoder.exact(batch))

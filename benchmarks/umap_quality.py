@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.features import planted
-from benchmarks.side_by_side import Table
+from benchmarks.side_by_side import Table, replace_section
 
 NUMBERS = ("trustworthiness", "continuity", "neighbour_purity")
 MARGIN = 0.002
@@ -66,12 +66,14 @@ def compared(found: dict) -> list[Compared]:
     return rows
 
 
-def feature_sets(results: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Every feature file of a finished study with its labels."""
+def feature_sets(results: Path, models: list[str]) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Feature files of a finished study with their labels; of all models if none is named."""
     from discern.analysis.cell import read_labelled
 
     sets = []
     for file in sorted((results / "shared" / "features").glob("*/*.parquet")):
+        if models and file.stem not in models:
+            continue
         cell = read_labelled(file, results / "shared" / "manifests" / f"{file.parent.name}.parquet")
         sets.append((f"{file.parent.name}/{file.stem}", cell.features, cell.labels))
     return sets
@@ -104,14 +106,19 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--models", nargs="+", default=[], help="of the study; default: all")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--min-dist", type=float, nargs="+", default=[0.0, 0.1, 0.25, 0.5, 0.8])
     parser.add_argument("--n-neighbors", type=int, nargs="+", default=[5, 15, 50])
     parser.add_argument("--largest", type=int, default=5000, help="largest planted set")
+    parser.add_argument("--write", action="store_true", help="into the page of results")
     options = parser.parse_args()
     sets = [(f"planted {n} x {d}", *planted(n, d, k)) for n, d, k in SHAPES if n <= options.largest]
-    sets += feature_sets(options.results)
-    print(table(sets, options.seeds, options.min_dist, options.n_neighbors))
+    sets += feature_sets(options.results, options.models)
+    found = table(sets, options.seeds, options.min_dist, options.n_neighbors)
+    print(found)
+    if options.write:
+        replace_section("umap_quality", [found])
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class RiseSettings(Strict):
     protocol: Protocol = "image"
     fold: int = Field(default=0, ge=0)  # which fold's classifier is explained
     saliency_size: int = Field(default=56, gt=0)
-    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"  # 16 on a CPU, 128 on a GPU
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = "auto"  # CPU: by the network; GPU: 128
     seed: int = 0
 
     @model_validator(mode="after")

@@ -41,6 +41,55 @@ def test_neighbours_equal_those_of_a_float64_sort(case):
         assert np.mean(indices == order[:, :k]) > (0.999 if case in ("equal", "wide") else 0.9)
 
 
+@pytest.mark.parametrize(
+    "case", ["many equal", "all equal", "two points", "outliers", "one dimension", "opposite", "scales"]
+)
+def test_what_float32_cannot_tell_apart_is_searched_otherwise_and_threads_change_nothing(case):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(900, 1 if case == "one dimension" else 40))
+    if case == "many equal":  # more than a point has room for, and each has others beside them
+        x[rng.permutation(900)[:300]] = x[0]
+    if case == "all equal":
+        x[:] = x[0]
+    if case == "two points":
+        x = x[rng.integers(0, 2, 900)]
+    if case == "outliers":
+        x[10:] = 1 + 1e-5 * x[10:]
+    if case == "opposite":
+        x[450:] = -x[:450]
+    if case == "scales":
+        x *= 10.0 ** rng.uniform(-20, 20, size=(900, 1))
+    unit = knn.unit_vectors(x)
+    every = np.concatenate([block for _, block in knn.distance_blocks(unit)])
+    order = np.argsort(every, axis=1, kind="stable")[:, :12]
+    truth = np.take_along_axis(every, order, 1)
+    indices, distances = knn.nearest(unit, 12)
+    np.testing.assert_allclose(np.take_along_axis(every, indices, 1), truth, rtol=0, atol=1.1e-12)
+    np.testing.assert_allclose(distances, np.maximum(truth, 0), rtol=1e-6, atol=1.1e-12)
+    if case in ("all equal", "two points", "one dimension"):
+        np.testing.assert_array_equal(indices, order)
+    for threads in (2, 3):
+        again = knn.nearest(unit, 12, threads)
+        np.testing.assert_array_equal(again[0], indices)
+        np.testing.assert_array_equal(again[1], distances)
+
+
+def test_close_features_are_told_apart_without_the_slower_search(monkeypatch):
+    """Of networks with random weights: all cosines near 1, where plain float32 products would all tie."""
+    rng = np.random.default_rng(3)
+    unit = knn.unit_vectors(1 + 3e-4 * rng.normal(size=(800, 256)))
+    every = np.concatenate([block for _, block in knn.distance_blocks(unit)])
+
+    def refused(unit, rows):
+        assert len(rows) == 0
+        return iter(())
+
+    monkeypatch.setattr(knn, "distance_blocks", refused)
+    indices, _ = knn.nearest(unit, 10)
+    found = np.take_along_axis(every, indices, 1)
+    np.testing.assert_allclose(found, np.sort(every, axis=1)[:, :10], rtol=0, atol=1.1e-12)
+
+
 def test_ties_go_to_the_lower_index_and_a_point_is_its_own_nearest():
     x = np.array([[1.0, 0], [0, 1], [2, 0], [3, 0], [0, 5], [1, 1]])
     indices, distances = knn.nearest(knn.unit_vectors(x), 3)

@@ -9,7 +9,7 @@ from discern.analysis.rise.estimators import estimate
 from discern.analysis.rise.masks import draw_masks
 from discern.analysis.rise.sampling import saliency_maps
 from discern.analysis.rise.scoring import ArrayScorer, Folded, scorer_of
-from discern.analysis.rise.torch_scoring import TorchScorer
+from discern.analysis.rise.torch_scoring import FEWEST, MOST, TorchScorer, cached_batch, largest_activation
 from discern.encoders.base import Request
 from discern.encoders.torch_base import torch_encoder
 from discern.errors import DiscernError
@@ -35,11 +35,10 @@ class Small(torch.nn.Module):
         return self.body(pictures).mean(dim=(2, 3))
 
 
-def encoder_of(module, **options):
+def encoder_of(module, forward=None, **options):
     preprocess = Preprocess(resize="squash", size=SIZE)
-    return torch_encoder(
-        Request("small", Loader(route="timm"), preprocess, "", D, {}, "cpu", **options), module
-    )
+    request = Request("small", Loader(route="timm"), preprocess, "", D, {}, "cpu", **options)
+    return torch_encoder(request, module, forward)
 
 
 def classifier_of(rows=3, classes=3, estimator="squared_hinge_ovr"):
@@ -97,6 +96,48 @@ def test_batches_are_as_large_as_asked_and_laid_out_for_the_network(image):
     scorer.look_at(image)
     scorer.scores(0, 20)
     assert module.seen == [(8, True), (8, True), (4, True)]
+
+
+def test_masked_images_of_every_layout_are_the_products(image):
+    """Networks with and without convolutions: bit for bit the masks of the bank times the image."""
+    bank = draw_masks(11, 8, 0.3, SIZE, seed=1)
+    masks = np.empty((11, *SIZE), np.float32)
+    bank.fill(0, masks)
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIZE[0] * SIZE[1], D))
+    for module, last in ((Small(), True), (flat, False)):
+        scorer = scorer_of(encoder_of(module), classifier_of(), bank, 4)
+        scorer.look_at(image)
+        for start, n in ((0, 4), (4, 4), (8, 3)):
+            found = scorer._masked(start, n)
+            expected = masks[start : start + n, None] * image
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6, atol=1e-7)
+            assert found.is_contiguous(memory_format=torch.channels_last) == last
+
+
+def test_the_batch_on_a_cpu_follows_the_largest_activation(image):
+    """By sizes alone, so every run has the same; an explicit number is kept."""
+    module = Small()
+    bank = draw_masks(64, 8, 0.5, SIZE, seed=1)
+    scorer = scorer_of(encoder_of(module), classifier_of(), bank)
+    encoder = scorer.encoder
+    assert largest_activation(encoder, image) == 4 * 8 * (SIZE[0] - 2) * (SIZE[1] - 2)
+    assert not torch.nn.modules.module._global_forward_hooks
+    scorer.look_at(image)
+    assert scorer.batch_size == MOST
+    sizes = [cached_batch(mib * 2**20) for mib in (0, 1, 2, 3, 5, 100)]
+    assert sizes == [MOST, 16, 8, 5, FEWEST, FEWEST]
+    scorer = scorer_of(encoder, classifier_of(), bank, 33)
+    scorer.look_at(image)
+    assert scorer.batch_size == 33
+
+
+def test_networks_that_hide_their_parts_have_the_largest_batch(image):
+    scripted = torch.jit.trace(Small().body, torch.zeros(1, 3, *SIZE))
+    encoder = encoder_of(scripted, forward=lambda pictures: scripted(pictures).mean(dim=(2, 3)))
+    scorer = scorer_of(encoder, classifier_of(), draw_masks(8, 8, 0.5, SIZE, seed=1))
+    scorer.look_at(image)
+    assert largest_activation(encoder, image) < largest_activation(encoder_of(Small()), image) / 4
+    assert scorer.batch_size == MOST
 
 
 def test_batches_shrink_when_memory_runs_out(image):

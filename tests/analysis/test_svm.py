@@ -1,5 +1,7 @@
 import inspect
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +11,12 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from discern.analysis import metrics
 from discern.analysis.linear import load_classifier, predicted_labels
 from discern.analysis.svm import fold as svm_fold
 from discern.analysis.svm import scikit
 from discern.analysis.svm.fitting import fit_cell, hold_out_scores
-from discern.analysis.svm.fold import Part, fit_fold
+from discern.analysis.svm.fold import Part, fit_fold, standardisation
 from discern.config import SvmSettings
 from discern.contracts import (
     FEATURES,
@@ -316,6 +319,72 @@ def test_hinge_against_each_other_is_svc(n, d, k):
     theirs = np.column_stack([-theirs, theirs]) if k == 2 else theirs
     np.testing.assert_allclose(candidate.classifier.decision(x[n:]), theirs, atol=2e-2)
     assert candidate.record["relative_gap"] is None
+
+
+def test_predictions_of_svc_can_be_recomputed_with_scikit_learn_alone(tmp_path):
+    """On weak classes many votes are equal: the ties must be broken alike."""
+    x, y = planted(400, 60, 8, distance=0.3)
+    files = write_cell(tmp_path, x, y, names(8))
+    rows, about, predictions, _ = fit(tmp_path, files, SvmSettings(t=[1], estimator="hinge_ovo"))
+    held = files.fold_of < 0
+    train = ~held & (files.fold_of != 0)
+    scaler = StandardScaler().fit(x[train].astype(np.float64))
+    test = scaler.transform(x[held].astype(np.float64))
+    model = SVC(C=rows[0]["C"], **about["estimator_parameters"])
+    model.fit(scaler.transform(x[train].astype(np.float64)), y[train])
+    ours = predictions.filter(np.array(predictions["fold"]) == 0)["predicted"].to_pylist()
+    assert model.predict(test).tolist() == ours
+    assert model.set_params(break_ties=False).predict(test).tolist() != ours
+
+
+def test_default_fits_and_scores_need_no_scikit_learn():
+    """Its import takes longer than the fits of a small cell."""
+    script = """
+import sys
+import numpy as np
+from discern.analysis.svm.fitting import hold_out_scores
+from discern.analysis.svm.fold import Part, fit_fold
+from discern.config import SvmSettings
+part = Part(np.random.default_rng(0).normal(size=(30, 5)).astype("float32"), np.arange(30) % 3)
+for estimator in ("squared_hinge_ovr", "hinge_ovo"):
+    fits = fit_fold(part, part, ("a", "b", "c"), SvmSettings(t=[1], estimator=estimator))
+    hold_out_scores(part.labels, fits[0].classifier.decision(part.features), None)
+    print("sklearn" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "constant", "huge", "far", "tiny"])
+def test_standardisation_is_that_of_scikit_learn_to_the_last_bit(kind):
+    rng = np.random.default_rng(4)
+    rows = np.ones((87, 41))
+    features = rows[:, :40]
+    features[:] = rng.normal(size=(87, 40)).astype(np.float32)
+    if kind == "constant":
+        features[:, ::3] = np.float32([0, 7.3, 1e-30, -1e8, 1 / 3, 5e7, 2.7])[np.arange(14) % 7]
+    factor = {"huge": 1e8, "tiny": 1e-12}.get(kind, 1)
+    features *= factor
+    features += 1e7 if kind == "far" else 0
+    features[:] = features.astype(np.float32)
+    scaler = StandardScaler().fit(features)
+    mean, scale = standardisation(features)
+    np.testing.assert_array_equal(mean, scaler.mean_)
+    np.testing.assert_array_equal(scale, scaler.scale_)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 40, None])
+def test_auroc_is_that_of_scikit_learn_with_ties(levels):
+    rng = np.random.default_rng(levels)
+    for n in (2, 3, 17, 400):
+        for share in (0.1, 0.5, 0.9):
+            positive = rng.random(n) < share
+            positive[:2] = True, False
+            values = rng.normal(size=n) + positive if levels is None else rng.integers(0, levels, n) / 7
+            assert metrics.auroc(positive, values) == pytest.approx(
+                roc_auc_score(positive, values), rel=0, abs=1e-15
+            )
+    assert np.isnan(metrics.auroc(np.ones(3, dtype=bool), np.arange(3.0)))
 
 
 def test_scores_are_those_of_scikit_learn():

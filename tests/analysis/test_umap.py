@@ -94,6 +94,25 @@ def test_threads_and_repetition_change_nothing(engine):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", ["five points", "one dimension", "one class", "huge", "all equal"])
+def test_degenerate_features_give_maps_and_numbers(engine, case):
+    rng = np.random.default_rng(5)
+    n, d = (5 if case == "five points" else 40), (1 if case == "one dimension" else 8)
+    x, y = rng.normal(size=(n, d)).astype(np.float32), np.arange(n) % 2
+    if case == "one class":
+        y[:] = 0
+    if case == "huge":
+        x *= np.float32(1e30)
+    if case == "all equal":
+        x[:] = x[0]
+    maps, quality = embed_grid(x, y, ONE.model_copy(update={"engine": engine}))
+    assert np.isfinite(maps[0]).all()
+    assert all(0 <= quality[0][name] <= 1 for name in ("trustworthiness", "continuity", "neighbour_purity"))
+    if case == "one class":
+        assert quality[0]["neighbour_purity"] == 1
+
+
 def test_approximate_neighbours_above_the_limit_are_recorded(tmp_path):
     x, y = planted(90, 20, 3, distance=8)
     files = write_cell(tmp_path, x, y, "abc")

@@ -130,6 +130,17 @@ NETWORK = {
 }
 
 
+def test_nothing_is_measured_where_memory_is_plenty(monkeypatch):
+    encoder = Small(9, MemoryError())
+    encoder.device, picture = "cpu", PICTURES[0]
+    enough = 2 * 8 * memory.PLENTY * memory.GUESS * picture.nbytes  # half of it is for batches
+    monkeypatch.setattr(memory, "_cpu_load", lambda *_: Load(0, enough))
+    monkeypatch.setattr(memory, "available", lambda: enough)
+    assert chosen_batch(encoder, picture, "auto", 1) == 8
+    assert chosen_batch(encoder, picture, "auto", 2) == 1
+    assert encoder.sizes == []
+
+
 @pytest.mark.skipif(
     available() is None or not memory.CLEAR.exists(),
     reason="reads the free memory from /proc, which Linux alone has",
@@ -140,9 +151,10 @@ def test_the_batch_follows_the_memory_that_is_free(monkeypatch):
     encoder.encode(picture[None])
     each = memory._cpu_load(encoder, picture).each
     assert 2**20 < each < 2**28  # this network: some MiB of activations
-    assert chosen_batch(encoder, picture, 20, 1) == 20
-    assert chosen_batch(encoder, picture, "auto", 1) == memory.OPEN["cpu"]
+    assert chosen_batch(encoder, picture, 5, 1) == 5
+    assert chosen_batch(encoder, picture, 20, 1) == chosen_batch(encoder, picture, "auto", 1) == 8
     monkeypatch.setattr(memory, "available", lambda: 16 * memory.GUESS * picture.nbytes)
+    monkeypatch.setitem(memory.OPEN, "cpu", 20)
     few = chosen_batch(encoder, picture, 20, 1)
     assert 2 <= few <= 8  # half of the memory
     assert chosen_batch(encoder, picture, 20, 4) <= 2

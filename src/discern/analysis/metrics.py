@@ -41,6 +41,19 @@ def balanced_accuracy(counts: Counts) -> np.ndarray:
     return np.nanmean(_ratio(counts.hits, counts.true), axis=-1)
 
 
+def auroc(positive: np.ndarray, values: np.ndarray) -> float:
+    """Area under the ROC curve of decision values (N,) for the images ``positive`` (N,) bool.
+
+    The share of pairs (one image of the class, one not) in the right order, ties counting one half: the
+    Mann-Whitney statistic, counted in integers. NaN without an image on either side.
+    """
+    _, place, repeats = np.unique(values, return_inverse=True, return_counts=True)
+    doubled_ranks = 2 * np.cumsum(repeats) - repeats + 1  # twice the mid-rank of each distinct value
+    n, m = int(positive.sum()), int((~positive).sum())
+    doubled_wins = int(doubled_ranks[place][positive].sum()) - n * (n + 1)
+    return doubled_wins / (2 * n * m) if n and m else float("nan")
+
+
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 

@@ -13,8 +13,10 @@ from discern.encoders.base import Encoder
 
 log = logging.getLogger("discern")
 
-#: Largest batch where the card leaves it open: GPUs gain nothing beyond, processors lose their caches.
-OPEN = {"cuda": 512, "cpu": 32}
+#: Largest batch of a GPU where the card leaves it open, beyond which it gains nothing; of a processor
+#: whatever the card allows. Larger ones lose its caches, the first and the last leave readers or encoders
+#: idle for longer, and there may be too few of them for all cores.
+OPEN = {"cuda": 512, "cpu": 8}
 
 #: Batches that a GPU has at once: one is computed while the other is copied.
 IN_FLIGHT = 2
@@ -24,6 +26,9 @@ SHARE = {"cuda": 0.8, "cpu": 0.5}
 
 #: Bytes of activations for a byte of input that hardly any network exceeds.
 GUESS = 64
+
+#: Where a processor's memory holds so many times that, no picture is encoded to measure what it takes.
+PLENTY = 4
 
 MEMINFO, STATUS, CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
 #: Limits that a container or a job scheduler sets, and what is taken of them.
@@ -49,12 +54,17 @@ def chosen_batch(
 ) -> int:
     """Pictures at once for each of ``workers``: the card's number, or fewer where memory is short.
 
-    ``picture`` is one input, float32 (C, H, W). ``bound`` 'auto' leaves the number to the memory.
-    Without ``measure``, or where nothing can be measured, it is the bound.
+    ``picture`` is one input, float32 (C, H, W). ``bound`` 'auto' leaves the number to the memory; on a
+    processor it is at most 8. Without ``measure``, or where nothing can be measured, it is the bound.
     """
     kind = _kind(encoder)
     limit = OPEN[kind] if bound == "auto" else int(bound)
+    limit = min(limit, OPEN[kind]) if kind == "cpu" else limit
     if not measure or limit == 1:
+        return limit
+    room = available() if kind == "cpu" else None
+    plenty = Load(0, PLENTY * GUESS * picture.nbytes)
+    if room is not None and fitting(limit, room * SHARE[kind], plenty, workers) == limit:
         return limit
     free, measured = (gpu_free, _gpu_load) if kind == "cuda" else (available, _cpu_load)
     size = limit

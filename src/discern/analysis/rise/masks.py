@@ -42,6 +42,20 @@ class MaskBank:
     weights: tuple[np.ndarray, np.ndarray]
     pairs: bool = False
 
+    @classmethod
+    def of(cls, grids: np.ndarray, offsets: np.ndarray, p: float, size: tuple[int, int]) -> MaskBank:
+        """The bank of coins bool (N, s, s) and offsets int (N, 2), down and across, drawn elsewhere.
+
+        ValueError for offsets beyond a cell of ceil(pixels / s) and for grids that are not square.
+        """
+        cells = [-(-pixels // grids.shape[1]) for pixels in size]
+        if grids.shape != (len(offsets), grids.shape[1], grids.shape[1]):
+            raise ValueError(f"coins of shape {grids.shape} with {len(offsets)} offsets, must be (N, s, s)")
+        if ((offsets < 0) | (offsets >= cells)).any():
+            raise ValueError(f"offsets {offsets.min(axis=0)} to {offsets.max(axis=0)}, must be below {cells}")
+        down, across = (upsampling(grids.shape[1], cell) for cell in cells)
+        return cls(size, p, grids, offsets, (down, across))
+
     def __len__(self) -> int:
         return len(self.grids)
 
@@ -99,5 +113,4 @@ def draw_masks(
         offsets = rng.integers(0, cells[0], size=(n_masks, 2))
     else:
         offsets = np.stack([rng.integers(0, cell, size=n_masks) for cell in cells], axis=1)
-    down, across = (upsampling(grid, cell) for cell in cells)
-    return MaskBank(size, p, grids, offsets, (down, across))
+    return MaskBank.of(grids, offsets, p, size)

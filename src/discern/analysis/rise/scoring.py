@@ -6,7 +6,6 @@ only for them.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,10 +16,7 @@ from discern.analysis.linear import Classifier, decision_values
 from discern.analysis.rise.masks import MaskBank
 from discern.config import RisePrecision
 from discern.encoders.base import Encoder
-from discern.errors import problem
-from discern.features.batches import out_of_memory, release
-
-log = logging.getLogger("discern")
+from discern.features.batches import Halving
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,13 @@ class Scorer(ABC):
     precision: RisePrecision = "card"
 
     def __init__(self, encoder: Encoder, classifier: Classifier, bank: MaskBank, batch_size: int):
-        self.encoder, self.bank, self.batch_size = encoder, bank, batch_size
-        self.folded = Folded.of(classifier)
+        self.encoder, self.bank, self.folded = encoder, bank, Folded.of(classifier)
+        self._batches = Halving(batch_size, encoder.device, "masked image", "masked images", self._forget)
+
+    @property
+    def batch_size(self) -> int:
+        """Masked images at once: as asked, or fewer since memory ran out."""
+        return self._batches.size
 
     def look_at(self, image: np.ndarray) -> None:
         """Take the image to mask: preprocessed, float32 (C, H, W) of the bank's size."""
@@ -80,32 +81,8 @@ class Scorer(ABC):
 
     def scores(self, start: int, stop: int) -> np.ndarray:
         """Decision values of all classes under masks start .. stop - 1, float64 (stop - start, k)."""
-        parts: list[Any] = []
-        while start < stop:
-            n, reason = min(self.batch_size, stop - start), ""
-            try:
-                parts.append(self._values(start, n))
-                start += n
-            except Exception as error:  # torch, ONNX Runtime and NumPy each have their own
-                if not out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0] if str(error) else "no figure given"
-            # Outside the handler: while the exception lives, so do the tensors of its frames.
-            if reason:
-                self._shrink(n, reason)
+        parts = self._batches.over(start, stop, lambda first, end: self._values(first, end - first))
         return self.folded.decisions(self._gathered(parts))
-
-    def _shrink(self, tried: int, reason: str) -> None:
-        self._forget()
-        release()
-        if tried == 1:
-            raise problem(
-                f"device {self.encoder.device}",
-                f"not even one masked image fits into memory ({reason})",
-                repair="run this model on a device with more memory, or with device cpu",
-            )
-        self.batch_size = tried // 2
-        log.warning("out of memory with %d masked images (%s); going on with %d", tried, reason, tried // 2)
 
     def _forget(self) -> None:  # noqa: B027 (most hold nothing)
         """Drop whatever is kept between batches."""
@@ -127,8 +104,8 @@ class ArrayScorer(Scorer):
         return np.concatenate(parts)
 
 
-#: Masked images at once where the setting is ``auto``. On a CPU more do not fit into its cache.
-AUTO = {"cpu": 16, "accelerator": 128}
+#: Masked images at once of encoders that take arrays, where the setting is ``auto``.
+ARRAYS = 16
 
 
 def scorer_of(
@@ -143,10 +120,7 @@ def scorer_of(
     ``precision`` is for torch networks; the others compute in float32.
     """
     if not hasattr(encoder, "module"):
-        size = AUTO["cpu"] if batch_size == "auto" else batch_size
-        return ArrayScorer(encoder, classifier, bank, size)
-    from discern.analysis.rise.torch_scoring import TorchScorer, on_accelerator
+        return ArrayScorer(encoder, classifier, bank, ARRAYS if batch_size == "auto" else batch_size)
+    from discern.analysis.rise.torch_scoring import TorchScorer
 
-    kind = "accelerator" if on_accelerator(encoder) else "cpu"
-    size = AUTO[kind] if batch_size == "auto" else batch_size
-    return TorchScorer(encoder, classifier, bank, size, precision)
+    return TorchScorer(encoder, classifier, bank, batch_size, precision)

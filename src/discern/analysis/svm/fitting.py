@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -129,7 +128,7 @@ def _auroc(true: np.ndarray, decision: np.ndarray) -> float | None:
     if len(np.unique(true)) < k:
         return None
     columns = [1] if k == 2 else range(k)
-    return float(np.mean([roc_auc_score(true == c, decision[:, c]) for c in columns]))
+    return float(np.mean([metrics.auroc(true == c, decision[:, c]) for c in columns]))
 
 
 def _positive(cell: Labelled, name: str, manifest: Path | str) -> int | None:
@@ -195,7 +194,7 @@ def _estimator_parameters(settings: SvmSettings, d: int, n_train: int) -> dict[s
     LinearSVC's tolerance is on slacks, which the gradient multiplies by 2C: hence divided by the largest.
     """
     if settings.estimator == PAIRWISE:
-        return {"kernel": "linear"}
+        return {"kernel": "linear", "break_ties": True}  # equal votes: the sum of the margins decides
     if settings.solver == "liblinear":
         return {"random_state": settings.seed}
     largest = settings.t[-1] * d / n_train

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
 from discern.analysis.linear import PAIRWISE, Classifier, predicted_labels
 from discern.analysis.metrics import METRICS, count
@@ -51,18 +50,16 @@ def fit_fold(
     n, d = train.features.shape
     rows = np.ones((n, d + 1))
     rows[:, :d] = train.features
-    scaler = StandardScaler().fit(rows[:, :d])
-    rows[:, :d] -= scaler.mean_
-    rows[:, :d] /= scaler.scale_
+    mean, scale = standardisation(rows[:, :d])
+    rows[:, :d] -= mean
+    rows[:, :d] /= scale
     squared = scikit.liblinear if settings.solver == "liblinear" else _newton
     fits = scikit.hinge if settings.estimator == PAIRWISE else squared
     candidates = []
     for t, fit in zip(settings.t, fits(rows, train.labels, len(classes), settings), strict=True):
         if not fit.converged:
             _report(f"{name}, t = {t:g}", fit, exact=fits is _newton)
-        classifier = Classifier(
-            scaler.mean_, scaler.scale_, fit.coef, fit.intercept, classes, settings.estimator
-        )
+        classifier = Classifier(mean, scale, fit.coef, fit.intercept, classes, settings.estimator)
         predicted = predicted_labels(classifier.decision(validation.features))
         counts = count(validation.labels, predicted, len(classes))
         record = {
@@ -73,6 +70,24 @@ def fit_fold(
         }
         candidates.append(Candidate(classifier, record))
     return candidates
+
+
+def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features (N, d) float64 -> mean and scale (d,), to the last bit those of scikit-learn's StandardScaler.
+
+    The deviation is that of the population, by two passes with the correction for the mean's rounding
+    (Chan, Golub & LeVeque, 1983); a column whose variance is within the error of that sum is constant
+    and keeps the scale 1.
+    """
+    n = len(features)
+    mean = features.sum(axis=0) / n
+    centred = features - mean
+    drift = centred.sum(axis=0)
+    centred *= centred
+    variance = (centred.sum(axis=0) - drift**2 / n) / n
+    epsilon = np.finfo(np.float64).eps
+    constant = variance <= n * epsilon * variance + (n * mean * epsilon) ** 2
+    return mean, np.where(constant, 1.0, np.sqrt(np.maximum(0, variance)))
 
 
 def best(candidates: list[Candidate], settings: SvmSettings) -> Candidate:

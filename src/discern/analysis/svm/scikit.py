@@ -1,4 +1,7 @@
-"""The same fits by scikit-learn's own solvers: LinearSVC with its defaults, and SVC(kernel="linear")."""
+"""The same fits by scikit-learn's own solvers: LinearSVC with its defaults, and SVC(kernel="linear").
+
+scikit-learn is imported by the fits that use it: the import takes longer than the exact fits of many cells.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.svm import SVC, LinearSVC
 
 from discern.analysis.linear import pairs
 from discern.analysis.svm.squared_hinge import GAP_LIMIT, relative_gap
@@ -34,6 +36,8 @@ def liblinear(rows: np.ndarray, labels: np.ndarray, k: int, settings: SvmSetting
     rows (N, d + 1): standardised features and the constant column. It often stops far from the optimum
     once t >= 100; the gap says how far.
     """
+    from sklearn.svm import LinearSVC
+
     n, d = len(rows), rows.shape[1] - 1
     features = np.ascontiguousarray(rows[:, :-1])
     present = np.unique(labels) if k > 2 else np.array([1])
@@ -55,6 +59,8 @@ def liblinear(rows: np.ndarray, labels: np.ndarray, k: int, settings: SvmSetting
 
 def hinge(rows: np.ndarray, labels: np.ndarray, k: int, settings: SvmSettings) -> Iterator[Fit]:
     """Yield SVC(kernel="linear"), one against one, for each t."""
+    from sklearn.svm import SVC
+
     n, d = len(rows), rows.shape[1] - 1
     features, basis = _reduced(rows[:, :-1])
     present = np.unique(labels)

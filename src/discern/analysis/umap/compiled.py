@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 #: Modules of this package with numba functions, and what these are built from.
-COMPILED = ("fused.py", "lanes.py", "selection.py")
+COMPILED = ("candidates.py", "fused.py", "lanes.py", "selection.py")
 
 
 def keep_compiled() -> None:

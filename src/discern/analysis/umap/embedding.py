@@ -88,7 +88,7 @@ def embed_grid(
     judged = min(settings.quality_neighbors, (n - 1) // 2)
     k = max(*used, judged + 1)
     if exact(n, settings):
-        indices, distances = nearest(unit, k)
+        indices, distances = nearest(unit, k, threads)
     else:
         indices, distances = nearest_approximately(features, k, settings.seed)
     graphs = []
