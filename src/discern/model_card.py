@@ -236,7 +236,7 @@ class ModelCard(Titled):
     remote_code: bool = False  # runs code published with the weights; needs allow_remote_code in the study
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of arithmetic; features stay float32
     compile: bool = False  # by torch.compile; needs a C++ compiler, or a GPU
-    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 32  # images at once, at most; on a CPU 8 at most
+    batch_size: Annotated[int, Field(gt=0)] | Literal["auto"] = 32  # images at once, at most; 8 on a CPU
     gpu: bool = True  # asks for a GPU where the cluster has one
     params: int | None = Field(default=None, gt=0)  # of the modules that the default feature needs
     training: Training = Training()
