@@ -141,7 +141,7 @@ def measure(n: int, size: int) -> tuple[object, ...]:
         files = write_pictures(folder / "root", n, size)
         write_json(folder / "fetched.json", {"root": str(folder / "root")})
         decode(files[: n // 10])  # so that both sides find the files in memory
-        clock, work, seconds, memory = [], [], [], 0.0
+        clock, work, memory = [], [], 0.0
         started = time.perf_counter()
         while len(clock) < ROUNDS and (not clock or time.perf_counter() - started < MAX_SECONDS):
             peer = timed(lambda: bare(files))
@@ -149,9 +149,8 @@ def measure(n: int, size: int) -> tuple[object, ...]:
                 ours = timed(lambda: prepare(folder, n))
             clock.append(ours[0] / peer[0])
             work.append((ours[1] - peak[1]) / peer[1])
-            seconds.append(ours[0])
             memory = max(memory, peak[0])
-    medians = (statistics.median(seconds), statistics.median(clock), statistics.median(work))
+    medians = statistics.median(clock), statistics.median(work)
     return n, size, *(f"{value:.2f}" for value in medians), f"{memory:.0f}"
 
 
@@ -164,7 +163,6 @@ def tables(quick: bool, sizes: Sequence[tuple[int, int]] = QUICK) -> list[Table]
     heads = (
         "images",
         "pixels a side",
-        "seconds",
         "clock: ours / bare loop",
         "CPU: ours / bare loop",
         "memory, MiB",
