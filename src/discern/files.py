@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,18 +25,60 @@ class ContractError(DiscernError):
     """A file that does not keep its contract: damaged, truncated, or of another shape."""
 
 
+#: Seconds after which another host's unfinished file is taken for abandoned.
+ABANDONED = 3600
+
+_numbers = itertools.count()
+_swept: set[Path] = set()
+
+
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; rename on success, remove on any failure."""
+    """Yield a temporary name beside ``path``; rename on success, remove on any failure.
+
+    What killed processes left unfinished in that folder goes when this process first writes there.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: image libraries choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    if path.parent not in _swept:
+        _swept.add(path.parent)
+        sweep(path.parent)
+    # Not after the target, whose name may be as long as names can be. The suffix stays last: image
+    # libraries choose the format by it.
+    owner = f"{os.getpid()}@{socket.gethostname()}"
+    temporary = path.with_name(f".{next(_numbers)}.{owner}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the unfinished files of dead processes; of other hosts, those that nobody touches."""
+    for name in os.listdir(folder):
+        found = re.fullmatch(r"\.\d+\.(\d+)@(.+)\.tmp(\..*)?", name)
+        if not found:
+            continue
+        leftover = folder / name
+        with contextlib.suppress(OSError):  # another process removes the same
+            if found[2] == socket.gethostname():
+                dead = not alive(int(found[1]))
+            else:
+                dead = time.time() - leftover.stat().st_mtime > ABANDONED
+            if dead:
+                leftover.unlink()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this host runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -156,13 +156,16 @@ def test_what_a_pickle_names_is_told_without_loading_it(project):
 def test_the_worker_gets_nothing_of_this_process(project, monkeypatch):
     folder, write = project
     spy = folder / "spy.py"
-    code = "import os, sys; open(sys.argv[2], 'w').write(f'{dict(os.environ)} {sys.flags.isolated}'); 1 / 0"
+    code = (
+        "import os, sys; seen = open(sys.argv[1] + '.seen', 'w'); "
+        "seen.write(f'{dict(os.environ)} {sys.flags.isolated}'); 1 / 0"
+    )
     spy.write_text(code)
     monkeypatch.setattr(conversion, "WORKER", spy)
     monkeypatch.setenv("SECRET", "token")
     with pytest.raises(DiscernError, match=r"could not be converted \(ZeroDivisionError"):
         convert(card(), write(), sys.executable)
-    seen = (folder / "model.tar.converted.safetensors").read_text()
+    seen = (folder / "model.tar.seen").read_text()
     assert "'HOME': '" in seen
     assert f"'HOME': '{Path.home()}'" not in seen
     assert "SECRET" not in seen

@@ -76,7 +76,7 @@ def predicted_labels(decision: np.ndarray) -> np.ndarray:
 
 def save_classifiers(path: Path | str, folds: Sequence[Classifier], metadata: dict[str, Any]) -> None:
     """Write the models of all folds (fold f: ``mean.f``, ``scale.f``, ``coef.f``, ``intercept.f``)."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {
         f"{name}.{fold}": np.ascontiguousarray(getattr(model, name), dtype=np.float64)
@@ -89,7 +89,8 @@ def save_classifiers(path: Path | str, folds: Sequence[Classifier], metadata: di
         METADATA_KEY.decode(): json.dumps(metadata),
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata=strings)
+        # Not save_file, which writes a file of its own beside this one, and leaves it when it is killed.
+        temporary.write_bytes(save(tensors, metadata=strings))
 
 
 def load_classifier(path: Path | str, fold: int) -> Classifier:

@@ -21,7 +21,7 @@ from discern import paths
 from discern.encoders.record import CONVERTED, read_weights, write_record
 from discern.environments import environment_digest
 from discern.errors import DiscernError, problem
-from discern.files import sha256_file
+from discern.files import atomic, sha256_file
 from discern.model_card import ModelCard
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -99,8 +99,9 @@ def convert(card: ModelCard, trusted: str, python: str = "") -> Path:
         "metadata": {"source": chosen.path.name, "source_sha256": chosen.sha256},
     }
     interpreter = shutil.which(python or _interpreter(card)) or python
-    files_and_task = [str(chosen.path.absolute()), str(out.absolute()), json.dumps(task)]
-    _run([os.path.abspath(interpreter), "-I", str(WORKER), *files_and_task], chosen.path)
+    with atomic(out) as temporary:
+        files_and_task = [str(chosen.path.absolute()), str(temporary.absolute()), json.dumps(task)]
+        _run([os.path.abspath(interpreter), "-I", str(WORKER), *files_and_task], chosen.path)
     record = _record(card)
     write_record(card.name, list(read_weights(record).values()), record)
     return out

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import pickle
 import sys
 import types
@@ -157,16 +156,11 @@ def save(state: State, file: Path, metadata: dict[str, str]) -> None:
         header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(len(text).to_bytes(8, "little") + text)
-            for tensor in state.values():
-                plain = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
-                handle.write(memoryview(plain.numpy()))
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with open(file, "wb") as handle:
+        handle.write(len(text).to_bytes(8, "little") + text)
+        for tensor in state.values():
+            plain = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+            handle.write(memoryview(plain.numpy()))
 
 
 def main() -> int:

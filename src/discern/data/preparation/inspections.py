@@ -26,7 +26,6 @@ from discern.fingerprint import digest
 log = logging.getLogger("discern")
 
 SECONDS = 5.0  # at most so much work is lost
-STALE = 3600.0  # seconds after which a half-written table is one of a killed job
 
 SCHEMA = pa.schema(
     [
@@ -89,9 +88,6 @@ class Inspections:
         parts = self._parts()
         if len(parts) > 1:
             self._bring_together(parts)
-        for half in self._folder.glob(".*.tmp.parquet"):
-            if time.time() - half.stat().st_mtime > STALE:
-                half.unlink(missing_ok=True)
 
     def _bring_together(self, parts: list[Path]) -> None:
         try:
