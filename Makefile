@@ -9,7 +9,7 @@ TEST := .venv-test/bin
 BENCH := .venv-bench/bin
 ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml envs/mammo_clip.yaml
 
-.PHONY: setup demo test lint types unit test-full parity bench throughput lock schemas clean
+.PHONY: setup demo test lint types unit test-full test-slurm test-faults robustness parity bench throughput lock schemas clean
 
 setup: .venv/.ready
 
@@ -53,11 +53,25 @@ unit: .venv-test/.ready
 
 # Full-size architectures and the authors' own environments: memory for the largest (8 GB) and half an hour.
 test-full: .venv-test/.ready
-	$(TEST)/python -m pytest -m "full or not full"
+	$(TEST)/python -m pytest -m "not slurm and not faults"
+
+# A Slurm of two nodes on this machine, from Debian's packages: needs root, and installs them where missing.
+test-slurm: .venv-test/.ready
+	$(TEST)/python -m pytest -m slurm tests/slurm
+
+# A running study is killed at 30 moments, starved and damaged.
+test-faults: .venv-test/.ready
+	$(TEST)/python -m pytest -m faults tests/faults
+
+# Everything that the table of docs/robustness.md names.
+robustness: .venv-test/.ready
+	rm -f results/survived.jsonl; mkdir -p results
+	DISCERN_SURVIVED=$(CURDIR)/results/survived.jsonl $(TEST)/python -m pytest -m "not full"
+	$(TEST)/python -m tests.survived results/survived.jsonl
 
 parity: .venv-test/.ready
 	rm -rf results/parity
-	DISCERN_PARITY=$(CURDIR)/results/parity $(TEST)/python -m pytest -m "full or not full" tests/parity
+	DISCERN_PARITY=$(CURDIR)/results/parity $(TEST)/python -m pytest -m "not slurm and not faults" tests/parity
 	$(TEST)/python -m tests.parity.table results/parity
 
 # Peers have an environment of their own: the pins of the tests and benchmarks/peers.txt. A peer whose
