@@ -65,5 +65,10 @@ rule doctor:
         "{params.python} -m discern doctor {params.files:q} 2>&1 | tee {log}"
 
 
+onsuccess:
+    RUN.close_run(True, *log)
+
+
 onerror:
     report_failures()
+    RUN.close_run(False, *log)

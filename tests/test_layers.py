@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "discern"
 # From the bottom up; a module may import modules of lower lines, and of its own package.
 LAYERS = [
     {"errors"},
-    {"files", "fingerprint", "merge", "own_code", "paths", "validation"},
+    {"files", "fingerprint", "merge", "own_code", "paths", "run_words", "validation"},
     {"adapter_card", "contracts", "decoding_card", "environments", "scripting", "sources"},
     {"dataset_card", "model_card"},
     {"registry"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"features"},
     {"analysis"},
     {"report"},
-    {"locks", "machine", "pin", "plan", "preflight", "results", "schemas"},
+    {"locks", "machine", "pin", "plan", "preflight", "results", "run_record", "schemas"},
     {"model_state"},
     {"doctor"},
     {"cli"},
@@ -97,7 +97,7 @@ def loaded_by(code):
 
 
 def test_light_processes_import_nothing_heavy():
-    modules = "registry config matrix plan preflight doctor results schemas environments scripting cli"
+    modules = "registry config matrix plan preflight doctor results run_record schemas environments scripting cli"
     imports = "\n".join(f"import discern.{m}" for m in modules.split())
     calls = "\n".join(
         f"discern.cli.main({c.split()})" for c in ("models", "datasets", "show biomedclip", "show merlin")

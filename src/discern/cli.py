@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     add("results", _results, "print Table 3 of a study and where its report is").add_argument(
         "study", help="a study's name or its configuration file"
     )
+    add("status", _status, "say how the last run of a study went, or goes").add_argument(
+        "study", help="a study's name or its configuration file"
+    )
     text = "take the tensors out of a fetched pickle that holds more than tensors"
     conversion = add("convert", _convert, text)
     conversion.add_argument("model")
@@ -225,10 +228,18 @@ def _study(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    is_file = Path(options.study).is_file()
-    name = read_study(*study_files([options.study])).study if is_file else options.study
-    print(results.text(name))
+    print(results.text(_study_name(options.study)))
     return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    print(results.status(_study_name(options.study)))
+    return 0
+
+
+def _study_name(study: str) -> str:
+    """The name of a study that is given by its name or by its file."""
+    return read_study(*study_files([study])).study if Path(study).is_file() else study
 
 
 def _convert(options: argparse.Namespace) -> int:

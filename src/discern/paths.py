@@ -19,6 +19,7 @@ MADE = SHARED + "/images/{dataset}"  # pictures made from files that only the pr
 RESIZED = SHARED + "/resized"  # pictures resized for one model, kept for the next; may be deleted
 AUDIT = SHARED + "/manifests/{dataset}.audit.json"
 FEATURES = SHARED + "/features/{dataset}/{model}.parquet"
+SHARD = SHARED + "/shards/{dataset}/{model}/{rows}.parquet"  # features of some rows, until they are merged
 
 SPLITS = STUDY + "/splits/{dataset}/{protocol}.parquet"
 SCORES = STUDY + "/svm/{dataset}/{model}/{protocol}.scores.parquet"
@@ -37,11 +38,13 @@ TIDY = TABLES + "/scores.csv"
 COMPARISONS = TABLES + "/comparisons.parquet"
 GAPS = TABLES + "/gaps.parquet"
 REPORT = STUDY + "/report/index.html"
+RUN = STUDY + "/run.json"  # how the last run went, renewed while it goes on
 
 DATASET_LOG = SHARED + "/logs/{rule}/{dataset}.log"
 MODEL_LOG = SHARED + "/logs/{rule}/{model}.log"
 ENVIRONMENT_LOG = SHARED + "/logs/{rule}/{env}.{digest}.log"
 FEATURES_LOG = SHARED + "/logs/{rule}/{dataset}/{model}.log"
+SHARD_LOG = SHARED + "/logs/{rule}/{dataset}/{model}/{rows}.log"
 CELL_LOG = STUDY + "/logs/{rule}/{dataset}/{model}.log"
 PROTOCOL_LOG = STUDY + "/logs/{rule}/{dataset}/{model}/{protocol}.log"
 DATASET_CELLS_LOG = STUDY + "/logs/{rule}/{dataset}.log"

@@ -1,4 +1,4 @@
-"""What the terminal shows after a run: Table 3 of a study as text, and where the rest lies."""
+"""What the terminal shows of a study: how its run goes, Table 3 as text, and where the rest lies."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from discern import paths
 from discern.errors import problem
+from discern.files import read_json
+from discern.run_words import summary
 
 
 def text(study: str, root: Path | str = ".") -> str:
@@ -30,3 +32,21 @@ def text(study: str, root: Path | str = ".") -> str:
     report = root / paths.REPORT.format(study=study)
     lines.append(f"report: {report}" + ("" if report.is_file() else " (not made yet)"))
     return "\n".join(lines)
+
+
+def status(study: str, root: Path | str = ".") -> str:
+    """How the last run of a study went, or goes: the summary that it ends with.
+
+    Raises DiscernError if the study was never run here.
+    """
+    file = Path(root) / paths.RUN.format(study=study)
+    if not file.is_file():
+        done = sorted(p.parent.name for p in Path(root).glob("results/*/run.json"))
+        raise problem(
+            str(file),
+            f"study '{study}' was not run here yet",
+            allowed=done,
+            repair="run the study first: snakemake --cores all --configfile <its file>",
+        )
+    facts = read_json(file)
+    return summary(facts, str(file)) + f"\n  as of {facts['updated']}"

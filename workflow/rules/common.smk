@@ -10,7 +10,9 @@ from discern import paths, preflight
 from discern.config import load_study
 from discern.errors import DiscernError
 from discern.locks import release_stale_lock
+from discern.matrix import cells
 from discern.plan import Plan, dump
+from discern.run_record import RunRecord, skipped_cells
 
 # The DAG is made of objects that live as long as the process: Python need not look through all of
 # them whenever some are added.
@@ -30,6 +32,10 @@ if workflow.is_main_process:
     print(preflight.summary(STUDY, PLAN.registry), file=sys.stderr)
     if release_stale_lock():
         print("released the lock of a run that was killed", file=sys.stderr)
+
+RUN = RunRecord(STUDY.study, Path(PLAN.here(paths.RUN)), skipped_cells(cells(STUDY, PLAN.registry)))
+if workflow.is_main_process:
+    logger.addHandler(RUN)
 
 
 wildcard_constraints:
