@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import time
 from collections import Counter
 
@@ -130,6 +131,11 @@ def test_the_command_shows_the_record(run, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "study planted: running after" in printed
     assert "0 of 1 jobs done, 1 running" in printed
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    record.file.write_text(json.dumps(json.loads(record.file.read_text()) | {"pid": ended.pid}))
+    assert main(["status", "planted"]) == 0
+    assert "study planted: killed after" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

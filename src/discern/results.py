@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 from discern import paths
 from discern.errors import problem
-from discern.files import read_json
+from discern.files import alive, read_json
 from discern.run_words import summary
 
 
@@ -49,4 +50,7 @@ def status(study: str, root: Path | str = ".") -> str:
             repair="run the study first: snakemake --cores all --configfile <its file>",
         )
     facts = read_json(file)
+    here = facts["host"] == socket.gethostname()
+    if facts["status"] == "running" and here and not alive(facts["pid"]):
+        facts |= {"status": "killed", "seconds_left": None}
     return summary(facts, str(file)) + f"\n  as of {facts['updated']}"
