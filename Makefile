@@ -7,9 +7,10 @@ STUDY ?= config/demo.yaml
 BIN := .venv/bin
 TEST := .venv-test/bin
 BENCH := .venv-bench/bin
+COMPILE = $(BIN)/uv pip compile --quiet --no-header --generate-hashes --python-version 3.11 $(UPGRADE)
 ENVS := envs/data.yaml envs/analysis.yaml envs/torch.yaml envs/onnx.yaml envs/mammo_clip.yaml
 
-.PHONY: setup demo test lint types unit test-full test-slurm test-faults robustness parity bench throughput lock schemas clean
+.PHONY: setup demo test lint types unit test-full test-slurm test-slurm-full test-faults fuzz robustness parity bench throughput lock audit containerfile schemas clean
 
 setup: .venv/.ready
 
@@ -17,9 +18,10 @@ setup: .venv/.ready
 .venv/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.txt)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt \
-	  || $(BIN)/python -m pip install --quiet -r requirements.txt
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.txt > .venv/uv.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt \
+	  || $(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e . \
 	  || $(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
@@ -56,12 +58,27 @@ test-full: .venv-test/.ready
 	$(TEST)/python -m pytest -m "not slurm and not faults"
 
 # A Slurm of two nodes on this machine, from Debian's packages: needs root, and installs them where missing.
-test-slurm: .venv-test/.ready
-	$(TEST)/python -m pytest -m slurm tests/slurm
+test-slurm: .venv-test/.ready .venv-slurm/.ready
+	$(TEST)/python -m pytest -m "slurm and not full" -rs tests/slurm
+
+# The whole demonstration on it: half an hour.
+test-slurm-full: .venv-test/.ready .venv-slurm/.ready
+	$(TEST)/python -m pytest -m "slurm and full" -rs tests/slurm
+
+# The executor has an environment of its own: it lengthens every start of Snakemake, also where nobody asks for it.
+.venv-slurm/.ready: .venv/.ready pyproject.toml
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-slurm
+	$(BIN)/uv pip install --quiet --python .venv-slurm/bin/python -r requirements.txt -e '.[slurm]'
+	touch $@
 
 # A running study is killed at 30 moments, starved and damaged.
 test-faults: .venv-test/.ready
-	$(TEST)/python -m pytest -m faults tests/faults
+	$(TEST)/python -m pytest -m faults tests/faults tests/conda
+
+# Thousands of hostile inputs of each kind: half an hour.
+fuzz: .venv-test/.ready
+	DISCERN_FUZZ=long $(TEST)/python -m pytest tests/hostile
+	$(TEST)/python -m pytest -m faults tests/hostile tests/report
 
 # Everything that the table of docs/robustness.md names.
 robustness: .venv-test/.ready
@@ -92,11 +109,32 @@ bench: .venv-bench/.ready
 throughput: .venv-bench/.ready
 	$(BENCH)/python -m benchmarks.throughput
 
+# Versions that still fit stay; `make lock UPGRADE=--upgrade` takes the newest.
 lock: .venv/.ready
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 pyproject.toml -o requirements.txt
+	$(BIN)/python -m discern lock $(UPGRADE)
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) audit/requirements.in -o audit/requirements.txt
+
+.venv-audit/.ready: .venv/.ready audit/requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-audit
+	$(BIN)/uv pip sync --quiet --python .venv-audit/bin/python --require-hashes audit/requirements.txt
+	touch $@
+
+# Vulnerabilities and licences of everything that is locked; writes docs/environments.md. Where no service answers,
+# ADVISORIES=FOLDER names a checkout of PyPA's advisory database.
+audit: .venv-audit/.ready
+	ADVISORIES=$(ADVISORIES) $(BIN)/python -m audit
+
+# Snakemake asks conda for the platform; where there is none, the front end of the tests answers. Sharded and
+# unsharded extraction must both be in the plan, and the hashes need not be said twice.
+containerfile: .venv-test/.ready
+	PATH="$(CURDIR)/$(TEST):$$PATH:$(CURDIR)/tests/conda/bin" snakemake --containerize \
+	  --configfile config.yaml config/table1.yaml --config 'extract={shard_images: 5000}' > Containerfile.new
+	grep -v '^#  *--hash=' Containerfile.new > Containerfile
+	rm Containerfile.new
 
 schemas: setup
 	$(BIN)/python -m discern schemas
 
 clean:
-	rm -rf .venv .venv-test .venv-bench
+	rm -rf .venv .venv-test .venv-bench .venv-slurm .venv-audit

@@ -60,9 +60,17 @@ rule doctor:
         pins("analysis")  # for the linter: it runs in the workflow's own environment
     params:
         python=sys.executable,
-        files=CONFIG_FILES,
+        files=lambda wildcards: CONFIG_FILES,  # a function: names may hold braces
     shell:
-        "{params.python} -m discern doctor {params.files:q} 2>&1 | tee {log}"
+        "{params.python:q} -m discern doctor {params.files:q} 2>&1 | tee {log}"
+
+
+remember_signatures()
+
+
+onstart:
+    take_folder()
+    record_unwatched()
 
 
 onsuccess:

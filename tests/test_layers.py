@@ -13,7 +13,8 @@ SOURCE = ROOT / "src" / "discern"
 # From the bottom up; a module may import modules of lower lines, and of its own package.
 LAYERS = [
     {"errors"},
-    {"files", "fingerprint", "merge", "own_code", "paths", "run_words", "validation"},
+    {"secrets", "yaml_bounds"},
+    {"files", "fingerprint", "free_memory", "merge", "own_code", "paths", "run_words", "validation"},
     {"adapter_card", "contracts", "decoding_card", "environments", "scripting", "sources"},
     {"dataset_card", "model_card"},
     {"registry"},
@@ -23,7 +24,19 @@ LAYERS = [
     {"features"},
     {"analysis"},
     {"report"},
-    {"locks", "machine", "pin", "plan", "preflight", "results", "run_record", "schemas"},
+    {
+        "demands",
+        "environment_locks",
+        "locks",
+        "machine",
+        "pin",
+        "plan",
+        "preflight",
+        "results",
+        "run_record",
+        "schemas",
+        "slurm_queue",
+    },
     {"model_state"},
     {"doctor"},
     {"cli"},
@@ -97,7 +110,9 @@ def loaded_by(code):
 
 
 def test_light_processes_import_nothing_heavy():
-    modules = "registry config matrix plan preflight doctor results run_record schemas environments scripting cli"
+    modules = (
+        "registry config matrix plan preflight doctor results run_record schemas environments scripting cli"
+    )
     imports = "\n".join(f"import discern.{m}" for m in modules.split())
     calls = "\n".join(
         f"discern.cli.main({c.split()})" for c in ("models", "datasets", "show biomedclip", "show merlin")

@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     conversion.add_argument("--trust", metavar="SHA256", help="digest of the file, which you trust")
     conversion.add_argument("--python", default="", metavar="PATH", help="an interpreter that has torch")
     conversion.add_argument("--registry", action="append", metavar="FOLDER", help="may be repeated")
+    locked = add("lock", _lock, "write the locks of environments: all versions and hashes behind their pins")
+    locked.add_argument("names", nargs="*", help="environments; all of envs/ if none is named")
+    locked.add_argument("--upgrade", action="store_true", help="take newer versions of what is not pinned")
     add("schemas", _schemas, "write the JSON schemas, and the field tables of the docs").add_argument(
         "--folder", default=None, metavar="FOLDER"
     )
@@ -260,6 +263,12 @@ def _convert(options: argparse.Namespace) -> int:
     if not files:
         print(f"no fetched file of {card.name} is a pickle")
     return 0
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from discern.environment_locks import lock_all
+
+    return 1 if lock_all(options.names, options.upgrade) else 0
 
 
 def _schemas(options: argparse.Namespace) -> int:

@@ -36,10 +36,15 @@ class SplitSettings(Strict):
 
 
 class ExtractSettings(Strict):
-    """How features are extracted; nothing here changes a number, so nothing is made again for it."""
+    """How features are extracted; nothing here changes a number.
+
+    A change makes nothing again, but of ``shard_images`` the features of data sets that have more images.
+    """
 
     look_ahead_mib: int = Field(default=256, gt=0)  # pictures waiting for the encoder, per job
     picture_cache_gib: float = Field(default=0, ge=0)  # resized pictures kept for other models; 0: none
+    #: Images of a job; data sets whose cards say more are extracted by several. Null: never.
+    shard_images: Annotated[int, Field(gt=0)] | None = 102_400
 
 
 class SvmSettings(Strict):

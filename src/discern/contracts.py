@@ -6,8 +6,10 @@ checked on both sides. Metadata is one JSON object under the Parquet key ``disce
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,18 @@ from discern.errors import problem
 from discern.files import ContractError as ContractError
 from discern.files import atomic as atomic
 from discern.files import read_json as read_json
+from discern.files import read_record as read_record
 from discern.files import sha256_file as sha256_file
 from discern.files import write_json as write_json
 from discern.files import write_text as write_text
 from discern.fingerprint import CONTRACT_VERSION
+from discern.free_memory import MORE_MEMORY, out_of_memory
 
 METADATA_KEY = b"discern"
 BOX = pa.list_(pa.int32(), 4)
+
+#: How every table is written. Without a checksum a page with a flipped bit is read as other numbers.
+WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,9 @@ class Contract:
     def check(self, table: pa.Table, path: Path | str) -> pa.Table:
         """Return ``table`` in column order or raise ContractError naming file and column."""
         for column, wanted in self.columns.items():
-            if column not in table.column_names:
-                raise ContractError(f"{path}: not a {self.name} table: column '{column}' is missing")
+            if table.column_names.count(column) != 1:
+                seen = "twice" if column in table.column_names else "missing"
+                raise ContractError(f"{path}: not a {self.name} table: column '{column}' is {seen}")
             seen = table.schema.field(column).type
             if not (wanted(seen) if callable(wanted) else wanted.equals(seen)):
                 raise ContractError(f"{path}: column '{column}' has type {seen}, not that of {self.name}")
@@ -214,6 +222,21 @@ GAPS = Contract(
 )
 
 
+_CLUSTER = {"image_ids": [str], "labels?": [str], "groups?": [str | None]}
+
+#: What readers rely on in the JSON beside a manifest; see ``files.has_shape``.
+AUDIT_SHAPE = {
+    "duplicates?": [_CLUSTER],
+    "near_duplicates?": [_CLUSTER],
+    "crossing_labels?": int,
+    "corrupt?": list,
+    "groups?": {"n?": int, "in_several_official_splits?": dict},
+}
+
+#: The same of ``paths.IDENTICAL``.
+IDENTICAL_SHAPE = {"pairs": [{"a": str, "b": str, "same": str | None, "difference": float | int | None}]}
+
+
 def write_table(
     contract: Contract, path: Path | str, columns: dict[str, Any] | pa.Table, metadata: dict[str, Any]
 ) -> None:
@@ -221,36 +244,100 @@ def write_table(
     if not isinstance(columns, pa.Table):
         columns = pa.table(columns, schema=contract.schema())
     table = contract.check(columns, path)
-    text = json.dumps({"contract": contract.name, "contract_version": CONTRACT_VERSION} | metadata)
-    table = table.replace_schema_metadata({METADATA_KEY: text.encode()})
+    table = table.replace_schema_metadata(encoded_metadata(contract, metadata))
     with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, **WRITTEN)
+
+
+def encoded_metadata(contract: Contract, metadata: dict[str, Any]) -> dict[bytes, bytes]:
+    """The metadata of a table as its Parquet file keeps them."""
+    text = json.dumps({"contract": contract.name, "contract_version": CONTRACT_VERSION} | metadata)
+    return {METADATA_KEY: text.encode()}
 
 
 def read_table(contract: Contract, path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     """Read and check a table; returns it with its metadata. Raises ContractError."""
+    with _readable(contract, path):
+        table = pq.read_table(path, page_checksum_verification=True)
+        metadata = _Metadata(path, table.schema.metadata)
+        return contract.check(table, path), metadata
+
+
+@contextlib.contextmanager
+def opened(contract: Contract, path: Path | str) -> Iterator[tuple[pq.ParquetFile, dict[str, Any]]]:
+    """The file of a table and its metadata, to be read in parts. Raises ContractError, inside too.
+
+    Columns and key are checked by nobody but who reads.
+    """
+    # Without a buffer ahead, and with one for each column, memory does not grow with the row groups.
+    options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20, "page_checksum_verification": True}
+    with _readable(contract, path), pq.ParquetFile(path, **options) as file:
+        yield file, _Metadata(path, file.schema_arrow.metadata)
+
+
+class _Metadata(dict[str, Any]):
+    """The metadata of a table; an entry that it lacks is a ContractError. ValueError if it is no record."""
+
+    def __init__(self, path: Path | str, encoded: dict[bytes, bytes]):
+        content = json.loads(encoded[METADATA_KEY])
+        if not isinstance(content, dict):
+            raise ValueError(f"metadata are a {type(content).__name__}")
+        super().__init__(content)
+        self._path = str(path)
+
+    def __missing__(self, key: str) -> Any:
+        raise ContractError(f"{self._path}: its metadata lack '{key}'")
+
+
+@contextlib.contextmanager
+def _readable(contract: Contract, path: Path | str) -> Iterator[None]:
+    """What reading a damaged file raises becomes a ContractError that names the repair."""
     if not Path(path).is_file():
         raise ContractError(f"{path}: no such {contract.name} file")
     try:
-        table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[METADATA_KEY])
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        yield
+    except (pa.ArrowException, ArithmeticError, LookupError, MemoryError, OSError, RecursionError,
+            TypeError, ValueError) as error:  # fmt: skip
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        what, repair = f"damaged or truncated {contract.name} file ({reason})", ""
+        if out_of_memory(error):  # a damaged file may claim any size
+            what = f"{contract.name} file that does not fit into memory, or is damaged ({reason})"
+            repair = f"{MORE_MEMORY}; or "
         raise ContractError(
             str(
                 problem(
                     str(path),
-                    f"damaged or truncated {contract.name} file ({str(error).splitlines()[0]})",
-                    repair=f"delete it and run again, only what is missing is made: rm {path}",
+                    what,
+                    repair=f"{repair}delete it and run again, only what is missing is made: rm {path}",
                 )
             )
         ) from error
-    return contract.check(table, path), metadata
+
+
+def read_rows(contract: Contract, path: Path | str, first: int, last: int | None) -> pa.Table:
+    """Rows first .. last - 1 of a table, checked; None is the end, and rows that are not there are none.
+
+    Takes the memory of the Parquet row groups that hold them. Raises ContractError.
+    """
+    with opened(contract, path) as (file, _):
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        ends = list(itertools.accumulate(sizes))
+        stop = file.metadata.num_rows if last is None else last
+        groups = [i for i, end in enumerate(ends) if first < end and end - sizes[i] < stop]
+        table = file.read_row_groups(groups) if groups else file.schema_arrow.empty_table()
+        begin = first - (ends[groups[0]] - sizes[groups[0]]) if groups else 0
+        return contract.check(table.slice(begin, max(0, stop - first)), path)
 
 
 def feature_matrix(table: pa.Table) -> np.ndarray:
-    """Features table -> float32 array (N, d), in row order."""
+    """Features table -> float32 array (N, d), in row order; ContractError if a number is not finite."""
     column = table["feature"].combine_chunks()
-    return np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), -1)
+    features = np.asarray(column.flatten(), dtype=np.float32).reshape(len(column), column.type.list_size)
+    # A sum takes no memory, and one of float32 in float64 cannot overflow.
+    if not np.isfinite(features.sum(dtype=np.float64)):
+        rows = np.flatnonzero(~np.isfinite(features.sum(axis=1, dtype=np.float64)))
+        raise ContractError(f"features of image '{table['image_id'][int(rows[0])]}' are not finite")
+    return features
 
 
 def feature_table(image_ids: list[str], features: np.ndarray) -> pa.Table:

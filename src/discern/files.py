@@ -96,8 +96,38 @@ def read_json(path: Path | str) -> Any:
     """Read JSON or raise ContractError naming the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ContractError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def read_record(path: Path | str, shape: Any) -> Any:
+    """Read JSON of a known ``shape`` or raise ContractError naming the file; see ``has_shape``."""
+    content = read_json(path)
+    if not has_shape(content, shape):
+        raise ContractError(
+            f"{path}: damaged, or not a record of this kind\n  repair: delete it and run again: rm {path}"
+        )
+    return content
+
+
+def has_shape(value: Any, shape: Any) -> bool:
+    """Whether a value of JSON is built as ``shape`` says.
+
+    ``{name: shape}`` has these entries and perhaps others, ``{"name?": shape}`` may lack one,
+    ``{str: shape}`` has any names, ``[shape]`` any number of items; a type or a union stands for itself.
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(has_shape(item, shape[0]) for item in value)
+    if not isinstance(shape, dict):
+        return isinstance(value, shape)
+    if not isinstance(value, dict):
+        return False
+    if str in shape:
+        return all(has_shape(item, shape[str]) for item in value.values())
+    return all(
+        has_shape(value[name], inner) if (name := key.removesuffix("?")) in value else key.endswith("?")
+        for key, inner in shape.items()
+    )
 
 
 def sha256_file(path: Path | str) -> str:

@@ -31,6 +31,7 @@ PLUMBING = frozenset(
         "errors",
         "files",
         "fingerprint",
+        "free_memory",
         "merge",
         "model_card",
         "paths",

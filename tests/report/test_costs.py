@@ -100,3 +100,15 @@ def test_files_hold_a_row_per_sum_and_per_job(timed):
 def test_nothing_measured_is_an_empty_card(small):
     project, study = small
     assert cost_card(measured_jobs(study, project.registry, project.root)) == []
+
+
+def test_shards_count_as_their_data_set_and_model(small):
+    project, study = small
+    project.features("ct", "best", n=40)
+    for rows, seconds in (("0-16", 4), ("16-32", 4), ("32-end", 2)):
+        file = f"results/shared/benchmarks/extract_shard/ct/best/{rows}.tsv"
+        project.write(file, f"{HEAD}{seconds}\t-\t1\t1\t1\t1\t2\t3\t50\t1\n")
+    found = cards(project, study)
+    assert found["model", "best"].jobs == 3
+    assert (found["dataset", "ct"].images, found["dataset", "ct"].images_per_second) == (40, 4)
+    assert found["total", "all jobs"].longest_job == "ct / best / 0-16"

@@ -77,3 +77,19 @@ def test_reasons_from_logs(tmp_path):
         log.write_text(text)
         assert reason_in(log) == reason
     assert reason_in(tmp_path / "none.log") == "not made yet"
+
+
+def test_the_shard_that_failed_is_named_not_those_that_are_there(project):
+    study = prepare(project)
+    project.manifest("ct", [0, 1])
+    project.write(paths.WEIGHTS_FETCHED.format(**WHERE), "{}")
+    logs = [paths.SHARD_LOG.format(rule="extract_shard", rows=r, **WHERE) for r in ("0-8", "8-16", "16-end")]
+    for log, text in zip(logs, ("done", "error: image 'x' has changed", "done"), strict=True):
+        project.write(log, f"{text}\n")
+    for rows in ("0-8", "16-end"):
+        project.write(paths.SHARD.format(rows=rows, **WHERE), "")
+    assert why(project, study) == Failure("extract_features", "image 'x' has changed", logs[1])
+    project.write(paths.SHARD.format(rows="8-16", **WHERE), "")
+    merge = paths.FEATURES_LOG.format(rule="merge_features", **WHERE)
+    project.write(merge, "error: shard 8-16 has 7 rows\n")
+    assert why(project, study) == Failure("extract_features", "shard 8-16 has 7 rows", merge)

@@ -10,6 +10,8 @@ rule match_features:
         PLAN.benchmark(paths.DATASET_CELLS_LOG, "match_features")
     conda:
         pins("analysis")
+    resources:
+        **demand("match_features"),
     params:
         **job("match_features", "analysis"),
     shell:
@@ -31,6 +33,8 @@ rule find_neighbours:
         PLAN.benchmark(paths.DATASET_CELLS_LOG, "find_neighbours")
     conda:
         pins("analysis")
+    resources:
+        **demand("find_neighbours"),
     params:
         **job("find_neighbours", "analysis"),
     shell:
@@ -54,6 +58,8 @@ rule fit_svm:
         PLAN.benchmark(paths.PROTOCOL_LOG, "fit_svm")
     conda:
         pins("analysis")
+    resources:
+        **demand("fit_svm"),
     params:
         **job("fit_svm", "analysis"),
         settings=dump(STUDY.svm),
@@ -81,6 +87,8 @@ rule embed_umap:
     conda:
         pins("analysis")
     threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 5000 else 5
+    resources:
+        **demand("embed_umap"),
     params:
         **job("embed_umap", "analysis"),
         settings=dump(STUDY.umap.model_dump(exclude={"datasets"})),
@@ -107,7 +115,8 @@ rule explain_rise:
     conda:
         pins(model_env)
     resources:
-        gpu=lambda wildcards: int(PLAN.model(wildcards.model).gpu),
+        **demand("explain_rise"),
+        gpu=gpus,
     params:
         **job(
             "explain_rise",
@@ -121,5 +130,5 @@ rule explain_rise:
     shell:
         "{params.run} --spec {params.spec:q} --weights {input.weights:q} --manifest {input.manifest:q}"
         " --predictions {input.predictions:q} --classifier {input.classifier:q}"
-        " --settings {params.settings:q} --device auto --title {params.title:q}"
-        " --dataset-title {params.dataset:q} --out {output.table:q} --figure {output.figure:q} > {log} 2>&1"
+        " --settings {params.settings:q} --device auto --title={params.title:q}"
+        " --dataset-title={params.dataset:q} --out {output.table:q} --figure {output.figure:q} > {log} 2>&1"

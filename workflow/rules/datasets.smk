@@ -21,7 +21,7 @@ rule fetch_dataset:
         downloads=lambda wildcards, input: paths.DOWNLOADS,
         card=lambda wildcards, input: dump(PLAN.dataset(wildcards.dataset)),
     shell:
-        "{params.run} --card {params.card:q} --place {params.place:q}"
+        "{params.run} --card {params.card:q} --place={params.place:q}"
         " --downloads {params.downloads} --out {output:q} > {log} 2>&1"
 
 
@@ -39,6 +39,8 @@ rule prepare_dataset:
     conda:
         pins("data")
     threads: lambda w: 1 if (PLAN.dataset(w.dataset).n or 1000) < 1000 else 16  # at most; as many as are given
+    resources:
+        **demand("prepare_dataset"),
     params:
         **job("prepare_dataset", "data", code=lambda w: PLAN.adapter_code(w.dataset)),
         spec=lambda wildcards: dump(PLAN.dataset(wildcards.dataset).preparation_spec()),
@@ -62,6 +64,8 @@ rule split_dataset:
         PLAN.benchmark(paths.SPLIT_LOG, "split_dataset")
     conda:
         pins("analysis")
+    resources:
+        **demand("split_dataset"),
     params:
         **job("split_dataset", "analysis"),
         settings=dump(STUDY.split.model_dump(exclude={"protocols"})),

@@ -16,7 +16,7 @@ rule build_tables:
         pins("analysis")
     params:
         **job("build_tables", "analysis"),
-        study=dump(STUDY),
+        study=lambda wildcards: dump(STUDY),  # a function: its text may hold braces
         cards=PLAN.cards(),
         folder=lambda wildcards, output: str(Path(output[0]).parent),
     shell:
@@ -36,6 +36,8 @@ rule compare_models:
         PLAN.benchmark(paths.STUDY_LOG, "compare_models")
     conda:
         pins("analysis")
+    resources:
+        **demand("compare_models"),
     params:
         **job("compare_models", "analysis"),
         settings=dump(STUDY.compare),
@@ -57,6 +59,8 @@ rule compare_protocols:
         PLAN.benchmark(paths.STUDY_LOG, "compare_protocols")
     conda:
         pins("analysis")
+    resources:
+        **demand("compare_protocols"),
     params:
         **job("compare_protocols", "analysis"),
         settings=dump(STUDY.compare),
@@ -68,8 +72,8 @@ rule compare_protocols:
 rule render_report:
     input:
         env=built("analysis"),
-        tables=rules.build_tables.output,
-        comparisons=rules.compare_models.output,
+        tables=PLAN.here(paths.TIDY),
+        comparisons=PLAN.here(paths.COMPARISONS),
         neighbours=PLAN.neighbours(),
         identical=PLAN.expand(paths.IDENTICAL),
         maps=PLAN.expand(paths.UMAP_GRID, STUDY.selected(STUDY.umap.datasets)),
@@ -83,7 +87,7 @@ rule render_report:
         pins("analysis")
     params:
         **job("render_report", "analysis", code=lambda wildcards: PLAN.page_code()),
-        study=dump(STUDY),
+        study=lambda wildcards: dump(STUDY),  # a function: its text may hold braces
         cards=PLAN.cards(),
     shell:
         "{params.run} --study {params.study:q} --out {output:q} > {log} 2>&1"

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from discern.contracts import FEATURES, MANIFEST, SPLITS, ContractError, feature_matrix, read_table
+from discern.free_memory import require
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Labelled:
 def read_labelled(features: Path | str, manifest: Path | str) -> Labelled:
     """Join features with the manifest's labels; raises ContractError if the images differ."""
     images, about = read_table(MANIFEST, manifest)
+    require(str(features), "reading the features", 3 * _unpacked(features))  # pages, table, rows wanted
     vectors, about_features = read_table(FEATURES, features)
     ids = images["image_id"].to_pylist()
     # A reading of a data set may be a subset of the images whose features it shares.
@@ -60,6 +64,15 @@ def read_places(
     if (test != (folds < 0)).any():
         raise ContractError(f"{splits}: exactly the hold-out images must have no fold")
     return folds[order], about
+
+
+def _unpacked(file: Path | str) -> int:
+    """Bytes of a Parquet file's columns in memory; 0 where the file cannot be read, which its reader says."""
+    try:
+        about = pq.read_metadata(file)
+    except (pa.ArrowException, OSError):
+        return 0
+    return sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
 
 
 def _rows(found: list[str], wanted: list[str], file: Path | str, manifest: Path | str) -> list[int]:

@@ -90,7 +90,20 @@ def save_classifiers(path: Path | str, folds: Sequence[Classifier], metadata: di
     }
     with atomic(path) as temporary:
         # Not save_file, which writes a file of its own beside this one, and leaves it when it is killed.
-        temporary.write_bytes(save(tensors, metadata=strings))
+        temporary.write_bytes(_ordered(save(tensors, metadata=strings)))
+
+
+def _ordered(file: bytes) -> bytes:
+    """A safetensors file with its strings in order: the library writes them in any, anew in every process.
+
+    The offsets of the tensors count from the header's end, which stands at a multiple of eight.
+    """
+    stop = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:stop])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    padding = -len(text) % 8
+    return (len(text) + padding).to_bytes(8, "little") + text + b" " * padding + file[stop:]
 
 
 def load_classifier(path: Path | str, fold: int) -> Classifier:
@@ -103,7 +116,7 @@ def load_classifier(path: Path | str, fold: int) -> Classifier:
             if fold not in folds:
                 raise problem(str(path), f"has no fold {fold}", allowed=folds)
             strings = file.metadata()
-            return Classifier(
+            found = Classifier(
                 mean=file.get_tensor(f"mean.{fold}"),
                 scale=file.get_tensor(f"scale.{fold}"),
                 coef=file.get_tensor(f"coef.{fold}"),
@@ -111,5 +124,20 @@ def load_classifier(path: Path | str, fold: int) -> Classifier:
                 classes=tuple(json.loads(strings["classes"])),
                 estimator=strings["estimator"],
             )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            _check_shapes(found)
+            return found
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ContractError(f"{path}: damaged or truncated classifier file ({error})") from error
+
+
+def _check_shapes(model: Classifier) -> None:
+    """ValueError unless arrays and classes fit together."""
+    k = len(model.classes)
+    if k < 2 or not all(isinstance(name, str) for name in model.classes):
+        raise ValueError("classes are not two or more names")
+    rows = 1 if k == 2 else len(pairs(k)) if model.estimator == PAIRWISE else k
+    d = model.mean.size
+    wanted = {"mean": (d,), "scale": (d,), "coef": (rows, d), "intercept": (rows,)}
+    for name, shape in wanted.items():
+        if (seen := getattr(model, name).shape) != shape:
+            raise ValueError(f"{name} is {seen}, not {shape}")

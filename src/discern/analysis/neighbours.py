@@ -26,7 +26,7 @@ import numpy as np
 
 from discern.analysis.cell import read_labelled, read_places
 from discern.analysis.knn import distance_blocks, unit_vectors
-from discern.contracts import MANIFEST, ContractError, read_json, read_table, write_json
+from discern.contracts import AUDIT_SHAPE, MANIFEST, ContractError, read_record, read_table, write_json
 from discern.errors import problem
 
 #: Largest distance of a candidate pair, as a share of the median distance of a nearest neighbour.
@@ -114,7 +114,7 @@ def read_images(manifest: Path | str, audit: Path | str, splits: Path | str) -> 
     table, about = read_table(MANIFEST, manifest)
     ids = table["image_id"].to_pylist()
     folds, about_splits = read_places(splits, ids, manifest)
-    report = read_json(audit)
+    report = read_record(audit, AUDIT_SHAPE)
     members: dict[str, list[str]] = defaultdict(list)
     for image, cluster in zip(ids, table["cluster"].to_pylist(), strict=True):
         if cluster is not None:

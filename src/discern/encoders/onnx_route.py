@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import onnx
 import onnxruntime
 
 from discern.encoders.base import Encoder, FunctionEncoder, Request, thread_count, weight_files
-from discern.errors import did_you_mean, problem
+from discern.errors import DiscernError, did_you_mean, problem
 
 
 def load(request: Request) -> Encoder:
@@ -22,17 +23,18 @@ def load(request: Request) -> Encoder:
     try:
         model = onnx.load(file)
     except Exception as error:  # protobuf's own exception type depends on its back end
-        raise problem(
-            str(file), f"is no ONNX graph ({error})", repair=f"fetch it again: rm {file}"
-        ) from error
+        raise _unusable(file, error) from error
     output = _add_output(model, request)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    entry = session.get_inputs()[0]
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        entry = session.get_inputs()[0]
+    except Exception as error:  # an operator that nobody knows, or a graph that does not fit together
+        raise _unusable(file, error) from error
     channels_last = _channels_last(entry.shape, request)
     step = entry.shape[0] if isinstance(entry.shape[0], int) and entry.shape[0] > 0 else None
 
@@ -48,9 +50,16 @@ def load(request: Request) -> Encoder:
     return FunctionEncoder(request, encode, "cpu")
 
 
+def _unusable(file: Path, error: Exception) -> DiscernError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return problem(str(file), f"is no ONNX graph ({reason[:300]})", repair=f"fetch it again: rm {file}")
+
+
 def _add_output(model: Any, request: Request) -> str:
     """Make ``output`` an output of the graph; empty: its first output."""
     present = [o.name for o in model.graph.output]
+    if not present:
+        raise problem(f"model '{request.model}'", "the graph has no output")
     wanted = request.output or present[0]
     if wanted not in present:
         inner = [name for node in model.graph.node for name in node.output]

@@ -6,10 +6,10 @@ Kept apart from the fetching, so that a change of a downloader does not count as
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from discern.errors import problem
-from discern.files import ContractError, read_json, sha256_file, write_json
+from discern.files import ContractError, read_record, sha256_file, write_json
 from discern.fingerprint import digest
 
 #: Ending that ``discern convert`` adds to the name of a file whose tensors it took out.
@@ -70,7 +70,9 @@ def weights_digest(record: Path | str) -> str:
 
 
 def _content(record: Path) -> dict:  # type: ignore[type-arg]
-    content = read_json(record)
-    if not isinstance(content, dict) or not {"files", "digest"} <= content.keys():
-        raise ContractError(f"{record}: not a record of fetched weights")
+    content = read_record(record, {"files": {str: {"path": str, "bytes": int}}, "digest": str})
+    for entry in content["files"].values():
+        place = PurePosixPath(entry["path"])
+        if place.is_absolute() or ".." in place.parts or "\0" in entry["path"]:
+            raise ContractError(f"{record}: names a file elsewhere, {entry['path']!r}")
     return content

@@ -20,10 +20,13 @@ import torch
 from discern.encoders.base import Request
 from discern.encoders.checkpoint import INDEX, SUFFIXES, Checkpoint, some
 from discern.errors import DiscernError, problem
+from discern.secrets import NAMED
 
 
 def offline() -> None:
-    """No hub access for the libraries that are imported after this call."""
+    """No hub access for the libraries that are imported after this call, and no secrets for their code."""
+    for variable in [name for name in os.environ if NAMED.search(name) or name.endswith("INDEX_URL")]:
+        del os.environ[variable]
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ[variable] = "1"
 

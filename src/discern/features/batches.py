@@ -13,6 +13,7 @@ import numpy as np
 
 from discern.encoders.base import Encoder
 from discern.errors import problem
+from discern.free_memory import out_of_memory
 
 log = logging.getLogger("discern")
 
@@ -103,14 +104,6 @@ class Batches(Halving):
         """The same by another function of the encoder."""
         parts = self.over(0, len(pictures), lambda start, stop: encode(pictures[start:stop]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an exception of any library says that memory ran out."""
-    text = str(error).lower()
-    # "illegal memory access" is a broken kernel, which a smaller batch does not mend.
-    full = ("memory" in text or "alloc" in text) and "illegal" not in text
-    return isinstance(error, MemoryError) or full
 
 
 def release() -> None:

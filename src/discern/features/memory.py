@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from discern.encoders.base import Encoder
+from discern.free_memory import available, field
 
 log = logging.getLogger("discern")
 
@@ -30,15 +31,7 @@ GUESS = 64
 #: Where a processor's memory holds so many times that, no picture is encoded to measure what it takes.
 PLENTY = 4
 
-MEMINFO, STATUS, CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
-#: Limits that a container or a job scheduler sets, and what is taken of them.
-GROUPS = [
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-]
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -85,28 +78,6 @@ def fitting(limit: int, room: float, load: Load, workers: int) -> int:
     return max(1, min(limit, int(fit)))
 
 
-def available() -> int | None:
-    """Bytes that this process may still take, by the system and by its group's limit; None if unknown."""
-    found = [_field(MEMINFO, "MemAvailable")]
-    for limit, used in GROUPS:
-        try:
-            # v1 writes a huge number for no limit, v2 the word max
-            found.append(int(limit.read_text()) - int(used.read_text()))
-        except (OSError, ValueError):
-            continue
-    known = [n for n in found if n is not None]
-    return max(0, min(known)) if known else None
-
-
-def _field(file: Path, name: str) -> int | None:
-    """A field of /proc in bytes."""
-    try:
-        lines = file.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-    except (OSError, ValueError, StopIteration):
-        return None
-
-
 def _cpu_load(encoder: Encoder, picture: np.ndarray) -> Load | None:
     """By the peak of this process while one picture is encoded; None where the system tells none.
 
@@ -116,9 +87,9 @@ def _cpu_load(encoder: Encoder, picture: np.ndarray) -> Load | None:
         CLEAR.write_text("5")  # the peak begins anew
     except OSError:
         return None
-    before = _field(STATUS, "VmRSS")
+    before = field(STATUS, "VmRSS")
     encoder.encode(picture[None])
-    peak = _field(STATUS, "VmHWM")
+    peak = field(STATUS, "VmHWM")
     return None if before is None or peak is None else Load(0, max(peak - before, GUESS * picture.nbytes))
 
 

@@ -7,8 +7,10 @@ two members that would become one file. Nested archives are not opened.
 from __future__ import annotations
 
 import contextlib
+import errno
 import lzma
 import shutil
+import struct
 import sys
 import tarfile
 import zipfile
@@ -18,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from discern.errors import problem
-from discern.fetching.members import Member, checked, tar_members, zip_members
+from discern.fetching.members import BoundedTarInfo, Member, checked, quoted, tar_members, zip_members
 from discern.fetching.space import check_free, explained_if_full
 
 #: An archive that claims to unpack to more than this is refused.
@@ -30,6 +32,16 @@ SMALL = 2**30  # bytes
 
 #: More files than any data set here has by far.
 MAX_MEMBERS = 5_000_000
+
+#: Errors of a disk that cannot hold a name.
+NO_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR})
+
+#: What the readers of the standard library raise for archives that nobody wrote in good faith, or that
+#: were damaged. An OSError of theirs has no number, or is about a place that no file has.
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, ArithmeticError, EOFError,
+    LookupError, MemoryError, OSError, RecursionError, ValueError,
+)  # fmt: skip
 
 CHUNK = 1 << 20
 SHOWN_FROM = 100_000_000  # bytes; smaller archives need no progress bar
@@ -61,7 +73,7 @@ def extract_members(archive: Path, members: list[str], target: Path) -> list[Pat
             folder = member.endswith("/")
             found = [m for m in known if (m.name.startswith(member) if folder else m.name == member)]
             if not found:
-                raise problem(str(archive), f"has no member '{member}'")
+                raise problem(str(archive), f"has no member {quoted(member)}")
             start = PurePosixPath(member).parent
             wanted += [m.below(start) for m in found]
         return _extract(archive, opened, wanted, target)
@@ -98,21 +110,38 @@ def _extract(
         # Archive order: a compressed tar can only be read forwards without starting over.
         for member, place in sorted(zip(members, places, strict=True), key=lambda pair: pair[0].index):
             path = target / place
-            if place.parent not in folders:
-                path.parent.mkdir(parents=True, exist_ok=True)
+            with _created(archive, member, path, place.parent not in folders) as sink:
                 folders.add(place.parent)
-            try:
-                with _stream(archive, opened, member) as source, open(path, "xb") as sink:
+                with _stream(archive, opened, member) as source:
                     shutil.copyfileobj(source, sink, CHUNK)
-            except FileExistsError as error:
-                raise problem(
-                    str(archive),
-                    f"'{member.name}' would overwrite {path}",
-                    repair="two files of one name, or names that differ in case only on a disk that ignores "
-                    "case: unpack it by hand",
-                ) from error
             bar.update(member.size)
     return [target / place for place in places]
+
+
+@contextlib.contextmanager
+def _created(archive: Path, member: Member, path: Path, in_new_folder: bool) -> Iterator[IO[bytes]]:
+    """The member's new file; DiscernError if it is there or cannot be on this disk."""
+    try:
+        if in_new_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        sink = open(path, "xb")  # noqa: SIM115 (used below, outside of what is explained here)
+    except FileExistsError as error:
+        raise problem(
+            str(archive),
+            f"{quoted(member.name)} would overwrite {path}",
+            repair="two files of one name, or names that differ in case only on a disk that ignores "
+            "case: unpack it by hand",
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_NAME:
+            raise
+        raise problem(
+            str(archive),
+            f"member {quoted(member.name)} cannot have this name on this disk ({error.strerror})",
+            repair="use a folder with a shorter path or another file system, or unpack it by hand",
+        ) from error
+    with sink:
+        yield sink
 
 
 def _bounded(archive: Path, members: list[Member]) -> int:
@@ -149,23 +178,25 @@ def _stream(archive: Path, opened: zipfile.ZipFile | tarfile.TarFile, member: Me
         return opened.open(opened.infolist()[member.index])
     handle = opened.extractfile(opened.getmembers()[member.index])
     if handle is None:
-        raise problem(str(archive), f"'{member.name}' is not a file")
+        raise problem(str(archive), f"{quoted(member.name)} is not a file")
     return handle
 
 
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
     try:
-        with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
+        is_zip = zipfile.is_zipfile(archive)
+        with zipfile.ZipFile(archive) if is_zip else tarfile.open(archive, tarinfo=BoundedTarInfo) as opened:
             yield opened
     except NotImplementedError as error:  # of zipfile: Deflate64, which Windows uses above 2 GB
         raise problem(
             str(archive), f"cannot be unpacked here ({error})",
             repair="unpack it with another program and point to the folder",
         ) from error  # fmt: skip
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's error; those of gzip and bz2 about their content have no number
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise problem(
-            str(archive), f"damaged archive ({error})", repair="fetch it again; a download: delete it first"
+            str(archive), f"damaged archive ({reason})", repair="fetch it again; a download: delete it first"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import tarfile
 import zipfile
@@ -18,6 +19,29 @@ FILE_TYPE = 0o170000
 REGULAR = 0o100000
 ENCRYPTED = 0x1
 UTF8 = 0x800
+
+#: Bytes of one part of a name, on all usual disks.
+LONGEST = 255
+
+#: Bytes of what describes one member of a tar beside its header: long names, and times of high precision.
+MOST_WORDS = 1 << 20
+WORDS = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+
+
+class BoundedTarInfo(tarfile.TarInfo):
+    """A member of a tar whose description does not fill the memory: it is read as a whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in WORDS and self.type != tarfile.GNUTYPE_SPARSE and self.size > MOST_WORDS:
+            raise problem(str(archive.name), f"a name or description of {self.size} bytes, refused")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def quoted(name: str) -> str:
+    """A name for a message: in quotes, on one line, not longer than a line or two."""
+    if len(name) > LONGEST:
+        name = f"{name[:LONGEST]}..."
+    return f"'{name}'" if name.isprintable() else ascii(name)
 
 
 @dataclass(frozen=True)
@@ -90,16 +114,21 @@ def checked(archive: Path, members: list[Member]) -> list[PurePosixPath]:
         # The whole name, not only the part that is used.
         parts = PurePosixPath(member.name).parts
         if not parts or member.name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", parts[0]):
-            raise problem(where, f"member '{member.name}' would leave the target folder")
+            raise problem(where, f"member {quoted(member.name)} would leave the target folder")
+        if "\0" in member.name or max(len(os.fsencode(part)) for part in parts) > LONGEST:
+            raise problem(where, f"member {quoted(member.name)}: no file can have this name")
         if member.refused:
-            raise problem(where, f"member '{member.name}' {member.refused}")
+            raise problem(where, f"member {quoted(member.name)} {member.refused}")
         if member.place in places:
-            first = places[member.place].name
-            raise problem(where, f"'{first}' and '{member.name}' would both become '{member.place}'")
+            first, second = quoted(places[member.place].name), quoted(member.name)
+            raise problem(
+                where,
+                f"{first} and {second} would both become '{member.place}'",
+            )
         places[member.place] = member
     folders: set[PurePosixPath] = set()
     for place in places:
         folders.update(itertools.takewhile(lambda parent: parent not in folders, place.parents))
     if both := sorted(places.keys() & folders):
-        raise problem(where, f"'{both[0]}' is a file, and others would lie in it")
+        raise problem(where, f"{quoted(str(both[0]))} is a file, and others would lie in it")
     return list(places)

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from discern.errors import DiscernError, problem
 from discern.fetching.space import check_free, explained_if_full
-from discern.files import ContractError, read_json, write_json
+from discern.files import ContractError, read_record, write_json
 
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without an answer
@@ -90,10 +90,9 @@ def is_here(target: Path, origin: str, digest: str | None, algorithm: str = "sha
 
 def _ledger(folder: Path) -> dict[str, dict[str, str]]:
     try:
-        content: dict[str, dict[str, str]] = read_json(folder / LEDGER)
+        return dict(read_record(folder / LEDGER, {str: {"sha256": str, "origin": str}}))
     except ContractError:  # absent; or damaged, and every file then counts as a person's
         return {}
-    return content
 
 
 def _note(target: Path, origin: str, sha256: str) -> None:

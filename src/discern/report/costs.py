@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from discern.config import Study
 from discern.contracts import write_text
 from discern.environments import environment_digest
 from discern.registry import Registry
+from discern.report.plain_csv import no_formula
 
 #: Rules without a benchmark file: their logs alone mean nothing.
 UNTIMED = {"render_report", "doctor"}
@@ -34,6 +35,7 @@ class Job:
     dataset: str = ""
     model: str = ""
     protocol: str = ""
+    rows: str = ""  # of a shard: first-last, or first-end
     environment: str = ""
     shared: bool = False  # made once for all studies
     finished: bool = True  # false: the last try left no measurement
@@ -104,9 +106,11 @@ def _names(study: Study, registry: Registry, root: Path) -> dict[str, set[str]]:
     }
 
 
-def _fields(parts: tuple[str, ...], names: dict[str, set[str]]) -> dict[str, Any] | None:
+def _fields(parts: Sequence[str], names: dict[str, set[str]]) -> dict[str, Any] | None:
     """Rule and wildcards of a path below ``benchmarks/``; None if it is not this study's."""
     fields: dict[str, Any] = {"rule": parts[0]}
+    if parts[0] == "extract_shard":
+        *parts, fields["rows"] = parts
     for part in parts[1:]:
         kind = next((k for k, known in names.items() if part in known and k not in fields), None)
         if kind is None:
@@ -149,17 +153,20 @@ def _built(root: Path, file: Path) -> bool:
 
 
 def _images(fields: dict[str, Any], root: Path) -> int | None:
-    """Rows of the features that an extraction made."""
+    """Rows of the features that an extraction, or a shard of one, made."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if fields["rule"] != "extract_features" or not {"dataset", "model"} <= fields.keys():
+    rules = {"extract_features", "extract_shard"}
+    if fields["rule"] not in rules or not {"dataset", "model"} <= fields.keys():
         return None
+    first, _, last = fields.get("rows", "0-end").partition("-")
     file = root / paths.FEATURES.format(dataset=fields["dataset"], model=fields["model"])
     try:
-        return int(pq.read_metadata(file).num_rows)
+        total = int(pq.read_metadata(file).num_rows)
     except (OSError, pa.ArrowException):
         return None
+    return max(0, min(total, total if last == "end" else int(last)) - int(first))
 
 
 def cost_card(jobs: list[Job]) -> list[Cost]:
@@ -198,7 +205,9 @@ def _cost(by: str, name: str, jobs: list[Job], whole: float) -> Cost:
         share=seconds / whole if whole else 0.0,
         longest=longest.seconds,
         longest_job=" / ".join(
-            p for p in (longest.dataset, longest.model, longest.protocol, longest.environment) if p
+            p
+            for p in (longest.dataset, longest.model, longest.rows, longest.protocol, longest.environment)
+            if p
         ),
         cpu_seconds=cpu,
         load=cpu / clock if cpu is not None and clock else None,
@@ -224,7 +233,7 @@ def write_costs(folder: Path | str, jobs: list[Job]) -> None:
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row.__dataclass_fields__), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: _plain(v) for k, v in asdict(r).items()} for r in rows)
+        writer.writerows({k: no_formula(_plain(v)) for k, v in asdict(r).items()} for r in rows)
         write_text(Path(folder) / name, text.getvalue())
 
 

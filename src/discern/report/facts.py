@@ -14,7 +14,16 @@ from typing import Any
 import discern
 from discern import paths
 from discern.config import Study
-from discern.contracts import COMPARISONS, MANIFEST, METADATA_KEY, RISE, ContractError, read_json, read_table
+from discern.contracts import (
+    AUDIT_SHAPE,
+    COMPARISONS,
+    MANIFEST,
+    METADATA_KEY,
+    RISE,
+    ContractError,
+    read_record,
+    read_table,
+)
 from discern.dataset_card import DatasetCard
 from discern.model_card import MODEL_GROUPS, ModelCard
 from discern.registry import Registry
@@ -51,7 +60,7 @@ def dataset_facts(card: DatasetCard, root: Path) -> dict[str, Any]:
     facts["dropped"] = len(about.get("dropped", []))
     audit = root / paths.AUDIT.format(dataset=card.name)
     if audit.is_file():
-        seen = read_json(audit)
+        seen = read_record(audit, AUDIT_SHAPE)
         facts["duplicates"] = sum(len(d["image_ids"]) - 1 for d in seen.get("duplicates", []))
         facts["crossing"] = seen.get("crossing_labels", 0)
         facts["corrupt"] = len(seen.get("corrupt", []))

@@ -88,12 +88,26 @@ def explain(
             walk(upstream)
         if log := _environment_log(root, environments, step.environment or own):
             missing.append(("build_environment", log))
-        missing.append((name, step.log.format(rule=name, **mine)))
+        missing.append((name, _log(root, name, mine)))
 
     walk(stage)
     missing = missing or [(stage, STEPS[stage].log.format(rule=stage, **fields))]
     name, log = next((m for m in missing if (root / m[1]).is_file()), missing[0])
     return Failure(name, reason_in(root / log), log if (root / log).is_file() else "")
+
+
+def _log(root: Path, stage: str, fields: dict[str, str]) -> str:
+    """A stage's log; of an extraction in shards, that of a shard that left nothing, or of their merge."""
+    if stage != "extract_features":
+        return STEPS[stage].log.format(rule=stage, **fields)
+    shards = paths.SHARD_LOG.format(rule="extract_shard", rows="*", **fields)
+    merge = root / paths.FEATURES_LOG.format(rule="merge_features", **fields)
+    whole = root / paths.FEATURES_LOG.format(rule=stage, **fields)
+    made = (root / paths.SHARD.format(rows="*", **fields)).parent
+    failed = [log for log in sorted(root.glob(shards)) if not (made / f"{log.stem}.parquet").exists()]
+    tried = [log for log in (*failed, merge, whole) if log.is_file()]
+    newest = max(tried, key=lambda log: log.stat().st_mtime, default=whole)
+    return str(newest.relative_to(root))
 
 
 def _environment_log(root: Path, environments: Path | str, env: str) -> str:

@@ -123,8 +123,11 @@ def _setting_text(maps: Maps, key: tuple[int, float], *, long: bool = False) -> 
 
 def _canvas(width: float, height: float) -> Figure:
     # No pyplot: it would keep every figure and look for a display.
+    from matplotlib import rcParams
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    rcParams["text.parse_math"] = False  # a title may hold dollar signs
 
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)

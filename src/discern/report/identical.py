@@ -6,7 +6,7 @@ from pathlib import Path
 
 from discern import paths
 from discern.config import Study
-from discern.contracts import ContractError, read_json
+from discern.contracts import IDENTICAL_SHAPE, ContractError, read_record
 from discern.matrix import cells
 from discern.model_card import ModelCard
 from discern.registry import Registry
@@ -22,7 +22,9 @@ def identical_models(study: Study, registry: Registry, root: Path) -> list[str]:
     compared: dict[tuple[str, str], list[str]] = {}
     for dataset in dict.fromkeys(c.dataset for c in cells(study, registry) if c.runs):
         try:
-            content = read_json(root / paths.IDENTICAL.format(study=study.study, dataset=dataset))
+            content = read_record(
+                root / paths.IDENTICAL.format(study=study.study, dataset=dataset), IDENTICAL_SHAPE
+            )
         except ContractError:
             continue
         for pair in content["pairs"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from discern import paths
 from discern.config import Study
-from discern.contracts import MANIFEST, ContractError, read_json, read_table
+from discern.contracts import AUDIT_SHAPE, MANIFEST, ContractError, read_json, read_record, read_table
 from discern.matrix import cells, protocols
 from discern.registry import Registry
 from discern.report.facts import file_metadata
@@ -26,7 +26,7 @@ def duplicate_facts(study: Study, registry: Registry, root: Path) -> list[dict[s
     for name in study.datasets:
         try:
             table, about = read_table(MANIFEST, root / paths.MANIFEST.format(dataset=name))
-            audit = read_json(root / paths.AUDIT.format(dataset=name))
+            audit = read_record(root / paths.AUDIT.format(dataset=name), AUDIT_SHAPE)
         except ContractError:
             continue
         columns = ["image_id", "path", "label_name", "group", "official_split"]

@@ -23,6 +23,7 @@ from discern.matrix import Cell, cells, protocols
 from discern.model_card import ModelCard
 from discern.registry import Registry
 from discern.report.failures import Failure, explain
+from discern.report.plain_csv import no_formula
 from discern.report.readings import reading_line, size
 
 METRICS = ("accuracy", "macro_f1", "balanced_accuracy", "auroc", "positive_f1")
@@ -153,7 +154,8 @@ def _measured(study: Study, registry: Registry, cell: Cell, protocol: str, root:
         table, _ = read_table(SCORES, file)
     except ContractError as error:
         log = paths.PROTOCOL_LOG.format(rule="fit_svm", **where)
-        return {"status": "failed", "failure": Failure("fit_svm", str(error).splitlines()[0], log)}
+        reason = "; ".join(line.strip() for line in str(error).splitlines())  # with its repair
+        return {"status": "failed", "failure": Failure("fit_svm", reason, log)}
     scores = {}
     for metric in METRICS:
         values = 100 * np.array([v for v in table[metric].to_pylist() if v is not None])
@@ -238,5 +240,5 @@ def write_tidy(records: Sequence[Record], out: Path | str) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: no_formula(v) for k, v in row.items()} for row in rows)
     write_text(out, text.getvalue())

@@ -60,6 +60,7 @@ def score_figure(records: Sequence[Record], metric: str, protocol: str) -> str:
     shown = [s for r in chosen for s in (r.scores.get(metric), r.published.get(metric)) if s]
     lowest = min(s.mean - (s.sd or 0) for s in shown)
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": metric + protocol, "font.size": 8.5}
+    options["text.parse_math"] = False  # a title may hold dollar signs
     with matplotlib.rc_context(options):
         figure = Figure(figsize=(WIDTH, total))
         figure.patch.set_alpha(0)

@@ -22,10 +22,12 @@ from tqdm import tqdm
 from discern.analysis import metrics
 from discern.analysis.cell import Labelled, read_labelled, read_places
 from discern.analysis.linear import PAIRWISE, predicted_labels, save_classifiers
+from discern.analysis.svm import needs
 from discern.analysis.svm.fold import Candidate, Part, best, fit_fold
 from discern.config import SvmSettings
 from discern.contracts import PREDICTIONS, SCORES, ContractError, write_table
 from discern.errors import problem
+from discern.free_memory import figured
 
 log = logging.getLogger("discern")
 
@@ -47,7 +49,9 @@ def fit_cell(
 
     positive_class: name of the class whose F1 binary sets report, or empty. threads: folds at a time, each
     on one core with its own copy of the training part in float64.
-    Raises ContractError if features, manifest and splits do not hold the same images.
+    Raises ContractError if features, manifest and splits do not hold the same images; DiscernError with
+    the figure if memory does not hold one fold. Where it holds fewer than ``threads``, fewer are fitted at
+    a time, with the same results.
     """
     cell = read_labelled(features, manifest)
     place, split = read_places(splits, cell.image_ids, manifest)
@@ -59,11 +63,15 @@ def fit_cell(
     positive = _positive(cell, positive_class, manifest)
     test = place < 0
     folds = sorted(set(place[~test].tolist()))
+    where, n_train = f"{cell.model} on {cell.dataset}", int((~test).sum() - np.bincount(place[~test]).max())
+    size = (n_train, cell.features.shape[1], len(cell.classes))
+    at_once = needs.workers(where, *size, settings, max(1, min(threads, len(folds))))
 
     def fitted(fold: int) -> tuple[dict[str, Any], Candidate, np.ndarray]:
         return fit_one(cell, place, fold, settings, positive)
 
-    with threadpool_limits(1), ThreadPoolExecutor(max(1, min(threads, len(folds)))) as pool:
+    enough = figured(where, f"the SVMs of {at_once} folds", at_once * needs.of_fold(*size, settings))
+    with enough, threadpool_limits(1), ThreadPoolExecutor(at_once) as pool:
         done = tqdm(pool.map(fitted, folds), "folds", len(folds), file=sys.stderr, mininterval=10)
         rows, chosen, decisions = map(list, zip(*done, strict=True))
     about = _metadata(cell, split, settings, positive_class, min(row["n_train"] for row in rows))

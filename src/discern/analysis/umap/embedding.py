@@ -16,11 +16,13 @@ import pyarrow as pa
 
 from discern.analysis.cell import read_labelled
 from discern.analysis.knn import nearest, nearest_approximately, unit_vectors
+from discern.analysis.umap import needs
 from discern.analysis.umap.graph import build_graph, layouts
 from discern.analysis.umap.quality import judge
 from discern.config import UmapSettings
 from discern.contracts import UMAP, write_table
 from discern.errors import problem
+from discern.free_memory import figured
 
 #: The fewest points from which umap-learn's spectral start can be computed in two dimensions.
 FEWEST = 5
@@ -31,7 +33,8 @@ def embed_cell(
 ) -> None:
     """Map one cell's features with every setting; writes UMAP with the quality of each in its metadata.
 
-    Raises DiscernError for a zero vector, which has no direction, or fewer than five images.
+    Raises DiscernError for a zero vector, which has no direction, fewer than five images, or memory that
+    holds not one thread's work; where it holds fewer than ``threads``, fewer work, with the same results.
     """
     from threadpoolctl import threadpool_limits
 
@@ -46,7 +49,10 @@ def embed_cell(
         )
     if len(cell.image_ids) < FEWEST:
         raise problem(str(manifest), f"{len(cell.image_ids)} images are too few for a map, at least {FEWEST}")
-    with threadpool_limits(threads):
+    where, (n, d) = f"{cell.model} on {cell.dataset}", cell.features.shape
+    threads = needs.workers(where, n, d, settings, threads)
+    need = needs.of_cell(n, d, settings) + threads * needs.of_map(n, settings)
+    with threadpool_limits(threads), figured(where, f"maps of {n} images x {d}", need):
         maps, quality = embed_grid(cell.features, cell.labels, settings, threads)
     columns = {
         "image_id": pa.array(cell.image_ids * len(quality), pa.string()),

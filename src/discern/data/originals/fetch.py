@@ -22,7 +22,7 @@ from discern.fetching.git import has_git
 from discern.fetching.hub_errors import page_of
 from discern.fetching.kaggle import has_credentials, no_credentials
 from discern.fetching.space import explained_if_full
-from discern.files import ContractError, read_json, sha256_file, write_json
+from discern.files import ContractError, read_record, sha256_file, write_json
 from discern.sources import DatasetSource, GitSource, HubFile, KaggleSource, ManualFile, RecipeSource
 
 #: Folder beside the record for what is downloaded, unpacked and brought together.
@@ -154,11 +154,11 @@ def _need(card: DatasetCard, source: DatasetSource, place: Path) -> DiscernError
 def _was_fetched(card: DatasetCard, record: Path) -> bool:
     """Whether an earlier run downloaded what the card's sources give today."""
     try:
-        known = read_json(record)
+        known = read_record(record, {"root": str, "source": list})
     except ContractError:
         return False
     today = [source.model_dump(mode="json") for source in card.source]
-    return isinstance(known, dict) and known.get("source") == today and Path(known.get("root", "")).is_dir()
+    return known["source"] == today and Path(known["root"]).is_dir()
 
 
 def _tables(card: DatasetCard, root: Path) -> dict[str, str]:
