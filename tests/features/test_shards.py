@@ -189,7 +189,6 @@ def narrower(table):
         ({"versions": {}}, "versions is {}"),
         ({"dataset": "planted.0-8"}, "is of data set 'planted.0-8', not 'planted.8-16'"),
     ],
-    ids=str,
 )
 def test_a_shard_that_does_not_fit_is_named_with_the_repair(project, change, words):
     for part in EIGHT:

@@ -8,6 +8,7 @@ import pytest
 
 from discern import paths
 from discern.config import Study
+from discern.errors import DiscernError
 from discern.report.layout import lay_out, tables
 from discern.report.records import Score, collect, tidy_rows
 from discern.report.table_formats import FORMATS, to_csv, to_html, to_markdown, to_text
@@ -79,6 +80,17 @@ def test_a_damaged_score_file_is_a_failed_cell(small):
     failed = [r for r in records_of(small) if r.status == "failed"]
     assert [(r.model, r.dataset, r.failure.stage) for r in failed] == [("best", "ct", "fit_svm")]
     assert "damaged or truncated" in failed[0].failure.reason
+
+
+def test_a_damaged_score_file_ends_the_tables_unless_they_may_be_partial(small):
+    project, study = small
+    project.write(paths.SCORES.format(study="s", dataset="ct", model="best", protocol="image"), "torn")
+    out = project.root / "tables"
+    with pytest.raises(DiscernError, match=r"damaged or truncated scores file.* repair: .*rm "):
+        build_tables(study, project.registry, out, root=project.root)
+    assert not out.exists()
+    build_tables(study, project.registry, out, partial=True, root=project.root)
+    assert "damaged or truncated" in (out / "table3.txt").read_text()
 
 
 def test_inapplicable_cells_and_data_sets_without_groups(small):

@@ -75,6 +75,7 @@ class Record:
     dataset_seen: bool
     status: str  # made, failed, inapplicable
     failure: Failure | None = None
+    damaged: bool = False  # failed because its scores cannot be read
     ungrouped: bool = False  # inapplicable because the data set has no group key
     reading: str = ""  # the card's words for which of several readings of the data set this is
     line: str = ""  # what was read, for the foot of a table
@@ -155,7 +156,7 @@ def _measured(study: Study, registry: Registry, cell: Cell, protocol: str, root:
     except ContractError as error:
         log = paths.PROTOCOL_LOG.format(rule="fit_svm", **where)
         reason = "; ".join(line.strip() for line in str(error).splitlines())  # with its repair
-        return {"status": "failed", "failure": Failure("fit_svm", reason, log)}
+        return {"status": "failed", "failure": Failure("fit_svm", reason, log), "damaged": True}
     scores = {}
     for metric in METRICS:
         values = 100 * np.array([v for v in table[metric].to_pylist() if v is not None])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from discern.config import Study
 from discern.contracts import write_text
+from discern.errors import DiscernError
 from discern.registry import Registry
 from discern.report.gaps import gap_tables
 from discern.report.identical import identical_models
@@ -33,10 +34,13 @@ def build_tables(
     """Write scores.csv, ``table3`` and ``table4`` in every format, and one score figure per table.
 
     Names: ``table3[_published][.<protocol>].<ext>``; the protocol ``image``, the paper's, is left out.
-    A study with both protocols has ``gap`` and ``gap_macro_f1`` as well.
+    A study with both protocols has ``gap`` and ``gap_macro_f1`` as well. Raises DiscernError for scores that
+    cannot be read, unless ``partial``, where their cells are marked.
     """
     out = Path(out)
     records = collect(study, registry, root)
+    if not partial and (damaged := [r.failure.reason for r in records if r.damaged and r.failure]):
+        raise DiscernError("\n".join(damaged))
     write_tidy(records, out / "scores.csv")
     remarks = identical_models(study, registry, Path(root))
     made = tables(records, partial=partial, remarks=remarks)
