@@ -18,7 +18,7 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"):
 script = Path(sys.argv[0]).stem
 if not script.startswith("fetch_"):
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
-if not script.startswith(("fetch_", "build_")):
+if not script.startswith("fetch_") and script != "build_environment":
     # What libraries would keep in the home folder (fonts, compiled code) stays in the project.
     os.environ.setdefault("XDG_CACHE_HOME", os.path.abspath("resources/cache"))
     os.environ.setdefault("MPLCONFIGDIR", os.path.abspath("resources/cache/matplotlib"))
