@@ -137,6 +137,7 @@ def fit(cell, room, threads=3):
 FIGURES = r"not enough memory for .*: at least [\d.]+ GiB needed, [\d.]+ GiB free"
 
 
+@pytest.mark.faults
 def test_svms_under_any_limit_are_whole_or_say_what_they_need(cell):
     """Folds go one after the other where memory is short, with the same results; else nothing is written."""
     status, log, together = fit(cell, 0)
@@ -174,6 +175,7 @@ def embed(cell, room, threads=2):
     return status, log, out
 
 
+@pytest.mark.faults
 def test_maps_without_room_give_the_figure(cell):
     status, log, out = embed(cell, 250)
     assert status == 1, log
@@ -184,6 +186,7 @@ def test_maps_without_room_give_the_figure(cell):
     )
 
 
+@pytest.mark.faults
 def test_a_file_that_memory_does_not_hold_is_not_only_called_damaged(cell):
     status, log, _ = fit(cell, 20)
     assert status == 1
