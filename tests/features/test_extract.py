@@ -159,7 +159,7 @@ def test_speed_is_no_part_of_what_features_depend_on():
     for model in study.models:
         assert plan.fingerprint(model) == other.fingerprint(model)
     # The workflow does not track params that take `input`; what it tracks has no word of these settings.
-    rules = (ROOT / "workflow" / "rules" / "features.smk").read_text()
+    rules = (ROOT / "workflow" / "rules" / "common.smk").read_text()
     assert '"settings": lambda wildcards, input: dump(STUDY.extract)' in rules
     assert rules.count("STUDY") == 1
 

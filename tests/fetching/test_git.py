@@ -148,7 +148,9 @@ def test_a_refusal_asks_for_nothing_at_the_terminal(server, tmp_path, status):
 
 
 def test_other_protocols_and_an_absent_git(server, tmp_path, monkeypatch):
-    for url in ("ext::sh -c touch% x", "ssh://host/x", "git://host/x", "-upload-pack=x"):
+    with pytest.raises(ValueError, match="blanks"):  # refused by the card
+        source(server, url="ext::sh -c touch% x")
+    for url in ("ext::sh", "ssh://host/x", "git://host/x", "-upload-pack=x"):
         assert "not an address" in refused(source(server, url=url), tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "install git" in refused(source(server), tmp_path)
