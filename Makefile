@@ -71,9 +71,9 @@ test-slurm-full: .venv-test/.ready .venv-slurm/.ready
 	$(BIN)/uv pip install --quiet --python .venv-slurm/bin/python -r requirements.txt -e '.[slurm]'
 	touch $@
 
-# A running study is killed at 30 moments, starved and damaged.
+# A running study is killed at 30 moments, starved and damaged; its machine is lost (needs Debian's rclone).
 test-faults: .venv-test/.ready
-	$(TEST)/python -m pytest -m faults tests/faults tests/conda
+	$(TEST)/python -m pytest -m faults tests/faults tests/conda tests/cloud
 
 # Thousands of hostile inputs of each kind: half an hour.
 fuzz: .venv-test/.ready

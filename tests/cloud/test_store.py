@@ -23,7 +23,6 @@ SCRIPT = "profiles/kubernetes/store.sh"
 STATE = (*MADE, ".snakemake/metadata", ".snakemake/incomplete")
 SECOND_STUDY = "config/second.yaml"
 SECOND_MODEL = {"name": "pixels16", "title": "16 x 16 pixels"}
-FEATURES = "results/shared/features/mr_organs/pixels32.parquet"
 MANIFEST = "results/shared/manifests/mr_organs.parquet"
 
 
@@ -200,7 +199,7 @@ def test_a_sigkill_costs_what_was_not_pushed_yet(s3, first, tmp_path):
     """And leaves no record without its file, nothing half."""
     lost = new_machine(tmp_path / "lost")
     process = store(lost, s3, "kill", "run", *lost.command(study=SMALL), every=1)
-    until(lambda: FEATURES in keys(s3, "kill", "metadata"), process, lost)
+    until(lambda: (lost.path / MANIFEST).exists() and keys(s3, "kill", "metadata"), process, lost)
     kill_group(process)
     settle(lost)
     there = listing(s3, "kill")
