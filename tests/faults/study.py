@@ -55,6 +55,16 @@ def made(project: Project) -> list[Path]:
     return sorted(f.relative_to(project.path) for f in files)
 
 
+def finished_files(project: Project) -> int:
+    """How many files have their names, counted beside jobs that may still be at work."""
+    return sum(
+        not name.startswith(".")
+        for folder in MADE
+        for _, _, names in os.walk(project.path / folder)
+        for name in names
+    )
+
+
 def leftovers(project: Project) -> list[Path]:
     """Unfinished files."""
     return [f for f in made(project) if ".tmp" in f.name or f.name.endswith((".part", ".incomplete"))]
@@ -106,6 +116,8 @@ def start(project: Project, *arguments: str, study: str = STUDY, log: str = "run
         return subprocess.Popen(
             project.command(*arguments, study=study), cwd=project.path, start_new_session=True,
             stdout=output, stderr=subprocess.STDOUT,
+            # A shell that starts something in the background has it ignore interrupts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
 

@@ -6,7 +6,16 @@ import subprocess
 
 import pytest
 
-from tests.faults.study import contents, forget, kill_alone, kill_group, leftovers, settle, start
+from tests.faults.study import (
+    contents,
+    finished_files,
+    forget,
+    kill_alone,
+    kill_group,
+    leftovers,
+    settle,
+    start,
+)
 from tests.survived import survived
 
 pytestmark = pytest.mark.faults
@@ -47,7 +56,7 @@ def test_killed_at_30_moments_and_the_same_results(undisturbed):
             (kill_group if kills % 2 else kill_alone)(process)
             kills += 1
             reached |= set(re.findall(r"rule (\w+):", (project.path / "run.log").read_text()))
-            before, files = files, len(contents(project))
+            before, files = files, finished_files(project)
             latest *= 1 if files > before else LATER
             continue
         finished = True
