@@ -55,6 +55,15 @@ class Scene:
         (self.project.path / "hold" / model).unlink()
 
 
+#: What happens to each model's job, as the table says it.
+WORDS = {
+    "cancelled": "a job cancelled",
+    "downed": "a node set down at work",
+    "hungry": "a job killed for memory",
+    "overdue": "a job past its time limit",
+}
+
+
 @pytest.fixture(scope="module")
 def survivors(checkout, cluster):
     """One run of the faults' study, Snakemake killed in its middle and started again."""
@@ -151,7 +160,7 @@ def test_a_job_that_met_a_fault_ran_again_with_twice_the_memory_and_time(survivo
         for job in (first, others[0])
     ]
     assert memory[1] == 2 * memory[0], memory
-    survived(f"Slurm: a job {model}", load="7 models", injected=1)
+    survived(f"Slurm: {WORDS[model]}", load="7 models", injected=1)
 
 
 def test_no_job_that_had_finished_ran_again(survivors):
