@@ -18,7 +18,7 @@ from pathlib import Path
 
 from discern.config import Study
 from discern.dataset_card import DatasetCard
-from discern.model_card import ModelCard
+from discern.model_card import CPU_BATCH, ModelCard
 from discern.registry import Registry
 
 #: Images of a data set whose card does not say how many there are.
@@ -33,8 +33,6 @@ CPU_SPEED, GPU_SPEED = 1e10, 1e13
 READ_IMAGE, READ_VOLUME = 0.05, 10.0
 #: Activations by the bytes of the input: what hardly any network exceeds (discern.features.memory).
 ACTIVATIONS = 64
-#: Batches are no larger than this on a CPU.
-CPU_BATCH = 8
 
 
 @cache

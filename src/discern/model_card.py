@@ -32,6 +32,9 @@ MODEL_GROUPS = {
 #: A branch or tag may move; what code is run must not.
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
+#: Largest batch of a processor, and of a GPU where the card leaves it open (why: discern.features.memory).
+CPU_BATCH, GPU_BATCH = 8, 512
+
 #: Fields of a source that say how to get the files and not which files they are.
 WORDS = {"bytes", "gated", "terms", "page", "note"}
 

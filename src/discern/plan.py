@@ -27,13 +27,9 @@ from discern.dataset_card import DatasetCard
 from discern.environments import environment_digest
 from discern.fingerprint import code_digest, digest
 from discern.matrix import Cell, cells, explained, protocols
-from discern.model_card import WORDS, ModelCard
+from discern.model_card import CPU_BATCH, GPU_BATCH, WORDS, ModelCard
 from discern.registry import Registry
 from discern.sources import RecipeSource
-
-#: Shards begin where batches do, or the last bits of features would differ: the largest batch of a
-#: processor, and of a GPU where the card leaves it open (``discern.features.memory.OPEN``).
-CPU_BATCH, GPU_BATCH = 8, 512
 
 
 def dump(value: BaseModel | dict[str, Any]) -> str:
@@ -258,6 +254,7 @@ class Plan:
         So what a data set has beyond its card's number falls to the last. They begin where batches do.
         """
         batch = self.model(model).batch_size
+        # Where batches begin, or the last bits of features would differ.
         step = GPU_BATCH if batch == "auto" else math.lcm(batch, CPU_BATCH)
         size = math.ceil((self.study.extract.shard_images or 1) / step) * step
         starts = list(range(0, self.dataset(dataset).n or 1, size))

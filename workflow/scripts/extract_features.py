@@ -1,37 +1,15 @@
 """Extract the features of one model on one data set."""
 
-import json
-
 import bootstrap  # noqa: F401  (puts src/ on the path, so that the script runs from any environment)
-from discern.config import ExtractSettings
+from discern.features.command import arguments, call
 from discern.features.extract import extract_features
-from discern.scripting import parser, run
+from discern.scripting import run
 
 
 def main(options):
     """One call."""
-    extract_features(
-        json.loads(options.spec),
-        options.manifest,
-        options.weights,
-        options.out,
-        options.batch_size,
-        options.device,
-        options.fingerprint,
-        ExtractSettings.model_validate_json(options.settings),
-        options.resized,
-    )
+    call(extract_features, options)
 
 
 if __name__ == "__main__":
-    arguments = parser(__doc__)
-    arguments.add_argument("--spec", required=True, help="what the features depend on, of the model's card")
-    arguments.add_argument("--manifest", required=True)
-    arguments.add_argument("--weights", required=True, help="record of the fetched weights")
-    arguments.add_argument("--out", required=True)
-    arguments.add_argument("--batch-size", type=lambda n: n if n == "auto" else int(n), default=32)
-    arguments.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    arguments.add_argument("--fingerprint", default="")
-    arguments.add_argument("--settings", default="{}", help="section `extract` of the study, JSON")
-    arguments.add_argument("--resized", default="", help="folder of the pictures that models share")
-    run(main, arguments)
+    run(main, arguments(__doc__))

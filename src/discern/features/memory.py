@@ -11,13 +11,14 @@ import numpy as np
 
 from discern.encoders.base import Encoder
 from discern.free_memory import available, field
+from discern.model_card import CPU_BATCH, GPU_BATCH
 
 log = logging.getLogger("discern")
 
 #: Largest batch of a GPU where the card leaves it open, beyond which it gains nothing; of a processor
 #: whatever the card allows. Larger ones lose its caches, the first and the last leave readers or encoders
 #: idle for longer, and there may be too few of them for all cores.
-OPEN = {"cuda": 512, "cpu": 8}
+OPEN = {"cuda": GPU_BATCH, "cpu": CPU_BATCH}
 
 #: Batches that a GPU has at once: one is computed while the other is copied.
 IN_FLIGHT = 2

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from discern.config import ExtractSettings
 from discern.contracts import MANIFEST, opened, read_rows, write_table
 from discern.features.extract import extract_features
 from discern.features.merging import bounds, part_name
@@ -21,16 +20,13 @@ def extract_shard(
     manifest: Path | str,
     weights: Path | str,
     out: Path | str,
-    batch_size: int | str,
-    device: str = "auto",
-    fingerprint: str = "",
-    settings: ExtractSettings | None = None,
-    shared: Path | str = "",
+    *how: Any,
+    **named: Any,
 ) -> None:
     """Write the features of rows ``first-last`` (without the last; or ``first-end``) of a manifest.
 
-    Takes and raises what ``extract_features`` does. A manifest shorter than its card said may leave a shard
-    without rows.
+    Takes what ``extract_features`` does (``how`` and ``named``: the rest of it), and raises the same. A
+    manifest shorter than its card said may leave a shard without rows.
     """
     table = read_rows(MANIFEST, manifest, *bounds(rows))
     with opened(MANIFEST, manifest) as (_, about):
@@ -38,6 +34,6 @@ def extract_shard(
     part = Path(out).with_suffix(".manifest.parquet")
     try:
         write_table(MANIFEST, part, table, about | {"dataset": part_name(about["dataset"], rows)})
-        extract_features(spec, part, weights, out, batch_size, device, fingerprint, settings, shared)
+        extract_features(spec, part, weights, out, *how, **named)
     finally:
         part.unlink(missing_ok=True)
